@@ -1,0 +1,353 @@
+"""Make notebooks/ and solutions/ from lessons/, the only source of all teaching.
+
+    python tools/build_notebooks.py              build all, run the solutions whose code changed
+    python tools/build_notebooks.py --execute    build all, run every solution
+    python tools/build_notebooks.py --check      write nothing, fail on any drift
+    python tools/build_notebooks.py --set-repository owner/name    rewrite all links, after a fork
+
+A lesson is jupytext Markdown whose front matter gives its title, level and minutes. It knows two
+marks. A cell tagged `solution` is the whole answer to an exercise. In a longer cell, the lines
+from `# >>> solution` to `# <<< solution` are the learner's part. Both are cut out of notebooks/,
+where the output of the solved cell stands below the gap as the target.
+"""
+
+import argparse
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+import tomllib
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import jupytext
+import nbformat
+import yaml
+from IPython.core.inputtransformer2 import TransformerManager
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"^[ \t]*# (?:>>>|<<<) solution\n?", re.M)
+PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
+NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
+LINKED = "pyproject.toml *.md *.cff *.py caplab/*.py lessons/*.md *s/*.ipynb .github/**/*.yml"
+COLAB = "https://colab.research.google.com/github"
+ADVICE = """
+Change the lesson, not the notebook: edit lessons/, then run python tools/build_notebooks.py.
+If you only tried a notebook out, git restore notebooks solutions puts it back."""
+
+HEADER = """# {title}
+
+**{level}** · {minutes} minutes ·
+[Open in Colab]({colab}/{repository}/blob/main/{folder}/{name}.ipynb) ·
+[{link}](../{other}/{name}.ipynb)"""
+
+# Colab's torch fits its GPU: named exactly, it stays, or pip says why it cannot.
+SETUP = """# On Colab this installs the course. Elsewhere it does nothing.
+import sys
+from importlib.metadata import version
+
+if "google.colab" in sys.modules:
+    %pip install -q torch=={version("torch")} git+https://github.com/REPOSITORY"""
+
+COUNTERPART = {
+    "notebooks": {"other": "solutions", "link": "Worked solutions"},
+    "solutions": {"other": "notebooks", "link": "Blank exercises"},
+}
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
+}
+
+
+class LessonError(Exception):
+    """Say what is wrong, and what to do now."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Hold one lesson as its author wrote it."""
+
+    name: str
+    title: str
+    level: str
+    minutes: int
+    cells: list[NotebookNode]
+
+
+def read_lesson(path: Path) -> Lesson:
+    """Read a lesson, and complain here where a learner would trip later."""
+    source = jupytext.reads(path.read_text("utf-8"), {"extension": ".md", "split_at_heading": True})
+    first, *cells = source.cells
+    settings = yaml.safe_load(first.source.strip("-")) if first.cell_type == "raw" else {}
+    if missing := {"title", "level", "minutes"} - settings.keys():
+        raise LessonError(f"{path.name}: its front matter lacks {', '.join(sorted(missing))}.")
+    for cell in code_cells(cells):
+        complain_about(cell.source, blank(cell), path.name)
+    return Lesson(path.stem, settings["title"], settings["level"], settings["minutes"], cells)
+
+
+def complain_about(source: str, blanked: str, where: str) -> None:
+    """Refuse a code cell that would not run once its solution is cut out."""
+    if source.startswith("%%"):
+        raise LessonError(f"{where}: this would run; fence text to read as ```console:\n{source}")
+    if MARK.search(PART.sub("", source)):
+        raise LessonError(f"{where}: '# >>> solution' and '# <<< solution' need pairs:\n{source}")
+    try:
+        compile(TransformerManager().transform_cell(blanked), where, "exec")
+    except SyntaxError as error:
+        raise LessonError(
+            f"{where}: without its solution no Python ({error}):\n{blanked}"
+        ) from None
+
+
+def code_cells(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Keep the code cells."""
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """Tell whether a whole cell is an answer."""
+    return "solution" in cell.metadata.get("tags", [])
+
+
+def blank(cell: NotebookNode) -> str:
+    """Return a code cell's source with a comment in place of the answer."""
+    if is_solution(cell):
+        return "# your code here"
+    # An indented gap needs a statement: a body of comments alone is not Python.
+    return PART.sub(lambda gap: f"{gap[1]}{gap[1] and 'pass  '}# your code here", cell.source)
+
+
+def variant(cell: NotebookNode, source: str, without: frozenset[str] = frozenset()) -> NotebookNode:
+    """Copy a lesson's cell with another source, and without some tags."""
+    copy = deepcopy(cell)
+    copy.source = source
+    if tags := [tag for tag in copy.metadata.pop("tags", []) if tag not in without]:
+        copy.metadata.tags = tags
+    return copy
+
+
+def digest(*parts: object) -> str:
+    """Return a short hash, the same on every machine."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def assemble(lesson: Lesson, folder: str, repository: str, cells: list[tuple]) -> NotebookNode:
+    """Put title, badge line and setup cell before `cells`, given as pairs (key, cell).
+
+    A cell's id comes from the lesson and the key, so that it survives rebuilds and moves.
+    """
+    words = {"repository": repository, "colab": COLAB, "folder": folder, **COUNTERPART[folder]}
+    header = new_markdown_cell(HEADER.format(**vars(lesson), **words))
+    setup = new_code_cell(SETUP.replace("REPOSITORY", repository))
+    made = new_notebook(metadata=deepcopy(METADATA))
+    taken: set[str] = set()
+    for key, cell in [("header", header), ("setup", setup), *cells]:
+        ids = (digest(lesson.name, key, copy) for copy in count())
+        cell.id = next(free for free in ids if free not in taken)
+        taken.add(cell.id)
+        made.cells.append(cell)
+    return made
+
+
+def solved_notebook(lesson: Lesson, repository: str) -> NotebookNode:
+    """Return the notebook for solutions/, not yet executed."""
+    cells = [(c.source, variant(c, MARK.sub("", c.source).rstrip("\n"))) for c in lesson.cells]
+    made = assemble(lesson, "solutions", repository, cells)
+    made.metadata.caplab = {"code": digest([cell.source for cell in code_cells(lesson.cells)])}
+    return made
+
+
+def learner_notebook(lesson: Lesson, solved: NotebookNode, repository: str) -> NotebookNode:
+    """Return the notebook for notebooks/: answers cut out, target outputs below the gaps."""
+    cells = []
+    for cell, answer in zip(lesson.cells, solved.cells[2:], strict=True):
+        if cell.cell_type == "code":
+            cells.append((cell.source, variant(cell, blank(cell), NOT_FOR_LEARNERS)))
+            if blank(cell) != cell.source and (target := target_output(answer)):
+                cells.append((f"target of {cell.source}", new_markdown_cell(target)))
+        elif not is_solution(cell):
+            cells.append((cell.source, variant(cell, cell.source)))
+    return assemble(lesson, "notebooks", repository, cells)
+
+
+def target_output(cell: NotebookNode) -> str:
+    """Return a solved cell's outputs as Markdown, which GitHub and Colab show like JupyterLab."""
+    parts = [part for output in cell.outputs if (part := as_markdown(output))]
+    return "\n\n".join(["**Target output**", *parts]) if parts else ""
+
+
+def as_markdown(output: NotebookNode) -> str:
+    """Return one output as Markdown: a picture, or text. A widget has none."""
+    data = output.get("data", {})
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return ""
+    if picture := data.get("image/png"):  # a data URI: Colab shows no attachments
+        return f"![Target output](data:image/png;base64,{picture.replace(chr(10), '')})"
+    if markdown := data.get("text/markdown"):
+        return markdown
+    text = output.get("text", data.get("text/plain", "")).rstrip()
+    return f"````text\n{text}\n````" if text else ""
+
+
+def execute(solved: NotebookNode, folder: Path) -> None:
+    """Run a solution in a clean kernel and keep its outputs and widget state, nothing else."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    kept = deepcopy(solved.metadata)
+    options = {"record_timing": False, "resources": {"metadata": {"path": str(folder)}}}
+    try:
+        NotebookClient(solved, timeout=600, coalesce_streams=True, **options).execute()
+    except CellExecutionError as error:
+        raise LessonError(f"A solution fails, so nothing was written.\n{error}") from None
+    if "widgets" in solved.metadata:
+        kept.widgets = solved.metadata.widgets
+    solved.metadata = kept
+    solved.metadata.caplab.outputs = outputs_digest(solved)
+
+
+def outputs_digest(solved: NotebookNode) -> str:
+    """Return the hash of all that execution wrote, so that a hand edit shows."""
+    outputs = [(cell.execution_count, cell.outputs) for cell in code_cells(solved.cells)]
+    return digest(outputs, solved.metadata.get("widgets"))
+
+
+def recall(solved: NotebookNode, path: Path) -> str:
+    """Give `solved` the outputs kept at `path`, or say why they are not its own."""
+    if not path.exists():
+        return "is missing"
+    try:
+        old = nbformat.read(path, as_version=4)
+        if old.metadata.caplab.code != solved.metadata.caplab.code:
+            return "ran other code than the lesson has now"
+        if old.metadata.caplab.outputs != outputs_digest(old):
+            return "has outputs that were edited by hand"
+        pairs = list(zip(code_cells(solved.cells), code_cells(old.cells), strict=True))
+    except (ValueError, AttributeError):
+        return "is no longer a notebook that this tool built"
+    for cell, run in pairs:
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    solved.metadata |= {k: v for k, v in old.metadata.items() if k in ("caplab", "widgets")}
+    return ""
+
+
+def pair(root: Path, lesson: Lesson, solved: NotebookNode, repository: str) -> dict[Path, str]:
+    """Return the text of the two files that a lesson and its executed solution make."""
+    made = {"solutions": solved, "notebooks": learner_notebook(lesson, solved, repository)}
+    for notebook in made.values():
+        nbformat.validate(notebook)
+    return {
+        root / folder / f"{lesson.name}.ipynb": nbformat.writes(notebook) + "\n"
+        for folder, notebook in made.items()
+    }
+
+
+def repositories(root: Path) -> list[str]:
+    """Return the names that links may carry: the environment's (a fork's CI), the setting."""
+    settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    setting = settings["tool"]["caplab"]["repository"]
+    return [os.environ.get("GITHUB_REPOSITORY") or setting, setting]
+
+
+def build(root: Path, lesson: Lesson, run_again: bool) -> str:
+    """Write both notebooks of a lesson where they changed, and say what was done."""
+    repository = repositories(root)[0]
+    solved = solved_notebook(lesson, repository)
+    stale = recall(solved, root / "solutions" / f"{lesson.name}.ipynb")
+    if stale or run_again:
+        execute(solved, root / "lessons")
+    files = pair(root, lesson, solved, repository)
+    changed = [path for path, text in files.items() if difference(path, text)]
+    for path in changed:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(files[path], "utf-8", newline="\n")
+    done = "executed" if stale or run_again else "outputs kept"
+    return f"{lesson.name}: {done}, {len(changed)} files written"
+
+
+def check(root: Path, lessons: list[Lesson]) -> list[str]:
+    """List every difference between the lessons and the two folders made from them."""
+    names = {lesson.name for lesson in lessons}
+    found = [*root.glob("notebooks/*.ipynb"), *root.glob("solutions/*.ipynb")]
+    orphans = sorted(f"{path.parent.name}/{path.name}" for path in found if path.stem not in names)
+    problems = [f"{name} has no lesson: write the lesson, or delete it" for name in orphans]
+    for lesson in lessons:
+        # A fork's CI has another name than the links until somebody renames: both are right.
+        problems += min((drift(root, lesson, name) for name in repositories(root)), key=len)
+    return problems
+
+
+def drift(root: Path, lesson: Lesson, repository: str) -> list[str]:
+    """List how a lesson's two files differ from what the lesson makes."""
+    solved = solved_notebook(lesson, repository)
+    if stale := recall(solved, root / "solutions" / f"{lesson.name}.ipynb"):
+        return [f"solutions/{lesson.name}.ipynb {stale}"]
+    files = pair(root, lesson, solved, repository).items()
+    return [problem for path, text in files if (problem := difference(path, text))]
+
+
+def difference(path: Path, text: str) -> str:
+    """Summarise how a file differs from the text it should hold, in at most a dozen lines."""
+    name = f"{path.parent.name}/{path.name}"
+    if not path.exists():
+        return f"{name} is missing"
+    lines = difflib.unified_diff(text.splitlines(), path.read_text("utf-8").splitlines(), n=0)
+    changes = [line[:90] for line in lines if line[:2] not in ("--", "++", "@@")]
+    shown = "\n    ".join(changes[:12])
+    return f"{name} differs (- from the lesson, + in the file):\n    {shown}" if changes else ""
+
+
+def set_repository(root: Path, new: str) -> str:
+    """Rewrite the setting and every link that carries it, and say where."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
+        raise LessonError(f"'{new}' is not a repository. Write owner/name.")
+    old = re.compile(rf"(?<![\w.-]){re.escape(repositories(root)[1])}(?![\w-])")
+    texts = {p: p.read_text("utf-8") for pattern in LINKED.split() for p in root.glob(pattern)}
+    linked = {path: text for path, text in texts.items() if old.search(text)}
+    for path, text in linked.items():
+        path.write_text(old.sub(new, text), "utf-8", newline="\n")
+    return "\n".join(f"{path.relative_to(root).as_posix()} now names {new}" for path in linked)
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Do what the command line asks, and return the exit code."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--execute", action="store_true")
+    parser.add_argument("--set-repository", metavar="OWNER/NAME")
+    options = parser.parse_args(arguments)
+    try:
+        return run(options, root)
+    except LessonError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace, root: Path) -> int:
+    """Carry out the options."""
+    if options.set_repository:
+        print(set_repository(root, options.set_repository))
+        return 0
+    lessons = [read_lesson(path) for path in sorted(root.glob("lessons/[0-9]*.md"))]
+    if options.check:
+        problems = check(root, lessons)
+        print(
+            *problems, ADVICE if problems else "Every notebook is what its lesson makes.", sep="\n"
+        )
+        return len(problems) > 0
+    for lesson in lessons:
+        print(build(root, lesson, options.execute), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
