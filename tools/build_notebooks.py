@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^[ \t]*# (?:>>>|<<<) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
 NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
-LINKED = "pyproject.toml *.md *.cff *.py caplab/*.py lessons/*.md *s/*.ipynb .github/**/*.yml"
+LINKED = "pyproject.toml *.md *.cff *.py caplab/*.py lessons/*.md .github/**/*.yml"
 COLAB = "https://colab.research.google.com/github"
 ADVICE = """
 Change the lesson, not the notebook: edit lessons/, then run python tools/build_notebooks.py.
@@ -306,7 +306,7 @@ def difference(path: Path, text: str) -> str:
 
 
 def set_repository(root: Path, new: str) -> str:
-    """Rewrite the setting and every link that carries it, and say where."""
+    """Rewrite the setting and every link outside the notebooks, and say where."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
         raise LessonError(f"'{new}' is not a repository. Write owner/name.")
     old = re.compile(rf"(?<![\w.-]){re.escape(repositories(root)[1])}(?![\w-])")
@@ -336,14 +336,13 @@ def run(options: argparse.Namespace, root: Path) -> int:
     """Carry out the options."""
     if options.set_repository:
         print(set_repository(root, options.set_repository))
-        return 0
     lessons = [read_lesson(path) for path in sorted(root.glob("lessons/[0-9]*.md"))]
     if options.check:
         problems = check(root, lessons)
         print(
             *problems, ADVICE if problems else "Every notebook is what its lesson makes.", sep="\n"
         )
-        return len(problems) > 0
+        return int(bool(problems))
     for lesson in lessons:
         print(build(root, lesson, options.execute), flush=True)
     return 0
