@@ -1,0 +1,94 @@
+"""Capability Regression Lab: see, measure and prevent what a model forgets in fine-tuning.
+
+    import caplab as cl
+
+    base = cl.load("pocket")
+    before = cl.score(base, cl.exam())
+
+Importing the package is instant: each name below is fetched from its module when first used, and
+PyTorch is loaded then, not before.
+
+Some names are both a function here and a module (`cl.exam` and `caplab/exam.py`). The function
+wins: write `from caplab.exam import score` to reach into the module.
+"""
+
+import importlib
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caplab import plots, world
+    from caplab.exam import Exam, Question, Scorecard, Text, exam, score
+    from caplab.models import Subject, load
+    from caplab.stats import Report, compare, items_needed, wilson
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Exam",
+    "Question",
+    "Report",
+    "Scorecard",
+    "Subject",
+    "Text",
+    "compare",
+    "exam",
+    "items_needed",
+    "load",
+    "plots",
+    "score",
+    "wilson",
+    "world",
+]
+
+_NAMES = {
+    "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
+    "models": ["Subject", "load"],
+    "stats": ["Report", "compare", "items_needed", "wilson"],
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+_LOADS_FIRST = {"load": "torch", "score": "torch"}
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from its module, once."""
+    if name not in __all__:
+        raise AttributeError(f"caplab has no {name!r}; it offers {', '.join(__all__)}")
+    if name in _LOADS_FIRST:
+        _load_library(_LOADS_FIRST[name])
+    module = importlib.import_module(f"caplab.{_MODULE_OF.get(name, name)}")
+    value = getattr(module, name) if name in _MODULE_OF else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not, so that Tab completes them."""
+    return [*__all__, "__version__"]
+
+
+def _load_library(name: str) -> None:
+    """Import a big library, and say so in a terminal, where seconds of silence look like a fault.
+
+    Not in notebooks and pipes: there the line would stay in the output, different each time.
+    """
+    watched = sys.stderr is not None and sys.stderr.isatty() and name not in sys.modules
+    if watched:
+        print(f"Loading {name} ... ", end="", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    importlib.import_module(name)
+    if watched:
+        print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
+
+
+class _Package(ModuleType):
+    """Keep `cl.exam` the function: importing caplab/exam.py would put the module in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,195 @@
+"""What `caplab doctor` looks at: one function per thing that can go wrong.
+
+Nothing is imported at the top that Python does not bring along, so that `python lab.py doctor`
+can examine a machine on which nothing is installed yet.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Finding", "examine"]
+
+ASSETS = Path(__file__).parent / "assets"
+GIGABYTE = 1e9
+
+Level = Literal["OK", "WARN", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of one thing, and what to do about it."""
+
+    level: Level
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        line = f"{f'[{self.level}]':6} {self.text}"
+        return f"{line} -> {self.advice}" if self.advice else line
+
+
+def examine() -> int:
+    """Print one line per thing; return 1 if one of them fails, else 0."""
+    findings = [finding for check in CHECKS for finding in _attempt(check)]
+    return int(any(finding.level == "FAIL" for finding in findings))
+
+
+def _attempt(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Run one check and print as it goes; a check that breaks is itself a finding."""
+    try:
+        for finding in check():
+            print(finding, flush=True)
+            yield finding
+    except Exception as error:
+        finding = Finding("FAIL", f"{check.__name__}: {type(error).__name__}: {error}", "report it")
+        print(finding, flush=True)
+        yield finding
+
+
+def python() -> Iterator[Finding]:
+    """Look at the Python that runs this."""
+    text = f"Python: {platform.python_version()} at {sys.executable}"
+    if (3, 11) <= sys.version_info[:2] <= (3, 14):
+        yield Finding("OK", text)
+    else:
+        yield Finding("FAIL", text, "use Python 3.11 to 3.14")
+
+
+def system() -> Iterator[Finding]:
+    """Name the system: bug reports need it."""
+    yield Finding("OK", f"system: {platform.platform()}, {platform.machine()}")
+
+
+def disk() -> Iterator[Finding]:
+    """Look at the room for the set-up and for the models that learners save."""
+    free = shutil.disk_usage(Path.cwd()).free / GIGABYTE
+    text = f"disk: {free:.1f} GB free in {Path.cwd()}"
+    if free < 0.5:
+        yield Finding("FAIL", text, "make room: nothing can be saved")
+    elif free < 3:
+        yield Finding("WARN", text, "make room: a first set-up takes up to 2 GB")
+    else:
+        yield Finding("OK", text)
+
+
+def memory() -> Iterator[Finding]:
+    """Look at the memory: a lesson on the pocket model takes less than 1 GB."""
+    free, total = _memory()
+    text = f"memory: {free:.1f} of {total:.1f} GB free"
+    if free < 1.5:
+        yield Finding("WARN", text, "close other programs and notebooks before you train")
+    else:
+        yield Finding("OK", text)
+
+
+def _memory() -> tuple[float, float]:
+    """Return free and total gigabytes."""
+    try:
+        import psutil
+    except ImportError:  # before the set-up
+        page = os.sysconf("SC_PAGE_SIZE") / GIGABYTE
+        return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    seen = psutil.virtual_memory()
+    return seen.available / GIGABYTE, seen.total / GIGABYTE
+
+
+def cores() -> Iterator[Finding]:
+    """Look at the processor: the lessons' times are for two cores."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if usable and usable > 1:
+        yield Finding("OK", f"cores: {usable}")
+    else:
+        yield Finding("WARN", f"cores: {usable}", "everything works, at about half the speed")
+
+
+def packages() -> Iterator[Finding]:
+    """Compare every package's version with what pyproject.toml asks for."""
+    try:
+        requirements = importlib.metadata.requires("caplab") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("FAIL", "packages: not installed in this Python", "python lab.py")
+        return
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, requirements):
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": "lab"}):
+            yield _package(requirement.name, str(requirement.specifier), optional=bool(marker))
+
+
+def _package(name: str, bounds: str, *, optional: bool) -> Finding:
+    """Look at one package; without the optional ones only JupyterLab does not open here."""
+    from packaging.specifiers import SpecifierSet
+
+    advice = f'python lab.py, or pip install "{name}{bounds}"'
+    level: Level = "WARN" if optional else "FAIL"
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(level, f"{name}: not installed", advice)
+    if not SpecifierSet(bounds).contains(version, prereleases=True):
+        return Finding(level, f"{name}: {version}, but {bounds} is needed", advice)
+    return Finding("OK", f"{name}: {version}")
+
+
+def pocket() -> Iterator[Finding]:
+    """Compare the pocket model's files with their checksums."""
+    folder = ASSETS / "pocket"
+    advice = "git checkout -- caplab/assets, or get the project again"
+    try:
+        lines = (folder / "SHA256SUMS").read_text().splitlines()
+    except FileNotFoundError:
+        yield Finding("FAIL", f"pocket model: not complete in {folder}", advice)
+        return
+    damaged = [name for digest, name in map(str.split, lines) if _digest(folder / name) != digest]
+    if damaged:
+        yield Finding("FAIL", f"pocket model: {', '.join(damaged)} missing or damaged", advice)
+    else:
+        yield Finding("OK", f"pocket model: all {len(lines)} files are as they should be")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def browser() -> Iterator[Finding]:
+    """Look for a browser that can show JupyterLab, and for the one that the tests drive."""
+    try:
+        webbrowser.get()
+        yield Finding("OK", "browser: JupyterLab opens by itself")
+    except webbrowser.Error:
+        advice = "open the address that lab.py prints, in any browser"
+        yield Finding("WARN", "browser: none found on this machine", advice)
+
+
+def gpu() -> Iterator[Finding]:
+    """Load PyTorch, and see which devices it can use."""
+    if importlib.util.find_spec("torch") is None:
+        return  # `packages` has said so
+    try:
+        import torch
+    except Exception as error:  # a broken build fails in many ways, most of them OSError
+        yield Finding("FAIL", f"PyTorch: does not load: {error}", "delete .venv, then lab.py again")
+        return
+    threads = f"PyTorch: {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        yield Finding("OK", f"{threads}; GPU: {torch.cuda.get_device_name()}")
+    elif torch.backends.mps.is_available():
+        yield Finding("OK", f"{threads}; GPU: Apple")
+    elif shutil.which("nvidia-smi"):
+        yield Finding("WARN", f"{threads}; GPU: found, but not usable", "see pytorch.org for CUDA")
+    else:
+        yield Finding("OK", f"{threads}; GPU: none, and none is needed")
+
+
+CHECKS = [python, system, disk, memory, cores, packages, pocket, browser, gpu]

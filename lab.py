@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""Open the Capability Regression Lab with nothing but Python.
+
+    python lab.py           set up at the first start, then open the lessons in JupyterLab
+    python lab.py test      run every test; further arguments go to pytest
+    python lab.py doctor    say what is fine on this machine, what is not, and what to do
+
+Everything goes into the folder .venv beside this file, in the versions of requirements.lock.
+Only the standard library, and no new syntax: an old Python must be able to say that it is too old.
+"""
+
+import argparse
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11"]
+BUILDS = ["Linux x86_64", "Linux aarch64", "Darwin arm64", "Windows AMD64"]  # that PyTorch offers
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+SIZES = {"CPU": (0.4, 2.0), "CUDA": (3.0, 8.0)}  # GB to download, GB on disk (CONTRIBUTING.md)
+
+HERE = Path(__file__).resolve().parent
+LOCK = HERE / "requirements.lock"
+VENV = HERE / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "caplab-stamp.txt"  # "installing", or the fingerprint and the extras installed
+LOG = VENV / "pip.log"
+SETTINGS = VENV / "share/jupyter/lab/settings/overrides.json"
+NO_NEWS = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'  # no question
+held = []  # type: List[int]  # the lock that our children keep if we are killed
+
+say = functools.partial(print, flush=True)  # so that our lines and pip's stay in order
+
+
+def main(arguments: List[str]) -> int:
+    """Do what the command line asks; return the exit code."""
+    if arguments[:1] == ["test"]:  # before argparse, which would claim pytest's options
+        set_up(["lab", "test"])
+        return become(["pytest", *arguments[1:]])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="?", choices=["test", "doctor"])
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--port", type=int, default=8888, help="the port to try first")
+    options = parser.parse_args(arguments)
+    if options.command == "doctor":
+        return doctor()
+    set_up(["lab"])
+    return become(jupyter(options.port, options.no_browser))
+
+
+def check_python() -> None:
+    """Stop where no set-up can succeed, and say what would."""
+    if "python%d.%d" % sys.version_info[:2] not in PYTHONS:
+        usable = [name for name in PYTHONS if runs("-c", "", by=name)]
+        advice = "Install one from https://www.python.org/downloads/ and run lab.py with it."
+        if usable:
+            advice = "This machine has one. Run:  %s lab.py" % usable[0]
+        version = platform.python_version()
+        sys.exit("This is Python %s; the lab needs Python 3.11 to 3.14.\n%s" % (version, advice))
+    build = "%s %s" % (platform.system(), platform.machine())
+    if build not in BUILDS or sys.maxsize < 2**32:
+        sys.exit(
+            "PyTorch offers nothing for this Python (%s, %d bits).\n"
+            "It needs a 64-bit Python on one of: %s.\n"
+            "Google Colab runs the lessons from any machine: see README.md."
+            % (build, sys.maxsize.bit_length() + 1, ", ".join(BUILDS))
+        )
+
+
+# Set-up: .venv is made once, filled by pip, and stamped when it is complete.
+
+
+def set_up(extras: List[str]) -> None:
+    """Bring .venv to the state of requirements.lock; return at once if it is there already."""
+    wait_for_turn()
+    if stamp()[:1] == [fingerprint()] and set(extras) <= set(stamp()) and runs("-c", ""):
+        return
+    start = time.time()
+    install(sorted(set(extras) | set(stamp()[1:])))
+    say("\nSet up in %.0f s; %.0f MB were downloaded." % (time.time() - start, downloaded()))
+
+
+def wait_for_turn() -> None:
+    """Let a second lab.py wait for the first, and for its pip if the first was killed."""
+    if fcntl is None:  # Windows refuses to move a folder in use: enough of a lock
+        return
+    held[:] = [os.open(str(HERE), os.O_RDONLY)]
+    try:
+        fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("Another lab.py is setting up this folder: waiting for it ...")
+        fcntl.flock(held[0], fcntl.LOCK_EX)
+
+
+def install(extras: List[str]) -> None:
+    """Make .venv if needed, then let pip fill it, with the lock as its constraints."""
+    if stamp() == ["installing"] or not runs("-m", "pip", "--version"):
+        make_venv()
+    torch, size = torch_build()
+    download, disk = SIZES[size]
+    say("Needed once: up to %.1f GB to download, %.0f GB on the disk." % (download, disk))
+    if not stamp()[1:] and shutil.disk_usage(str(HERE)).free < disk * 1e9:
+        sys.exit("That is more than is free in %s. Make room, then run lab.py again." % HERE)
+    STAMP.write_text("installing")  # whatever interrupts us from here on: the next start will know
+    LOG.write_text("")
+    pip("1 of 3: the installer itself", "pip", "setuptools")
+    pip("2 of 3: PyTorch", *torch)
+    # Without isolation the build takes its tools from step 1, locked, and needs no network.
+    project = ".[%s]" % ",".join(extras)
+    pip("3 of 3: everything else", "--no-build-isolation", "--editable", project)
+    SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+    SETTINGS.write_text(NO_NEWS)
+    STAMP.write_text(" ".join([fingerprint(), *extras]))
+
+
+def fingerprint() -> str:
+    """Change whenever .venv has to: with the lock, the package's needs, or the folder's place."""
+    parts = [LOCK.read_bytes(), (HERE / "pyproject.toml").read_bytes(), str(HERE).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def stamp() -> List[str]:
+    """Return the words that the last set-up left in .venv."""
+    return STAMP.read_text().split() if STAMP.exists() else []
+
+
+def make_venv() -> None:
+    """Make .venv afresh: in one that was interrupted, no file can be trusted."""
+    old = HERE / ".venv.old"
+    shutil.rmtree(str(old), ignore_errors=True)
+    if VENV.exists():
+        say("The environment in .venv is not complete: making it again.")
+        os.replace(str(VENV), str(old))  # first, so that a kill in between leaves no half of it
+        shutil.rmtree(str(old), ignore_errors=True)
+    makers = {"ensurepip": "venv", "virtualenv": "virtualenv"}  # Debian's venv lacks ensurepip
+    maker = next((makers[name] for name in makers if importlib.util.find_spec(name)), None)
+    if maker is None:
+        sys.exit(
+            "This Python cannot make virtual environments. On Debian or Ubuntu, run\n"
+            "    sudo apt install python3-venv\nand then lab.py again."
+        )
+    say("Making a Python environment in %s ..." % VENV)
+    VENV.mkdir()
+    STAMP.write_text("installing")
+    if call([sys.executable, "-m", maker, str(VENV)]) != 0:
+        sys.exit("The environment could not be made. " + advice())
+
+
+def torch_build() -> Tuple[List[str], str]:
+    """Choose what pip installs as PyTorch: on Linux its default brings gigabytes of CUDA."""
+    plain = re.findall(r"^torch==[\w.]+", LOCK.read_text(), re.MULTILINE)[0]
+    cpu = plain + "+cpu"
+    if platform.system() != "Linux":
+        return [plain], "CPU"
+    if shutil.which("nvidia-smi"):
+        return [plain], "CUDA"
+    if runs("-m", "pip", "install", "--dry-run", "--no-deps", "--retries=0", cpu):
+        return [cpu], "CPU"  # installed already, or offered by the package sources set up here
+    ask = "import urllib.request as it; it.urlopen('%s/', timeout=2)" % CPU_INDEX
+    if runs("-c", ask, seconds=2):
+        return [cpu, "--extra-index-url", CPU_INDEX], "CPU"
+    say("No PyTorch without CUDA is within reach, so it has to be the large default build.")
+    return [plain], "CUDA"
+
+
+def pip(title: str, *arguments: str) -> None:
+    """Install, with pip's own progress on the screen; explain a failure."""
+    say("\n[%s]" % title)
+    command = [str(PYTHON), "-m", "pip", "install", "--constraint", LOCK.name, "--log", str(LOG)]
+    if call(command + list(arguments)) != 0:
+        sys.exit("pip did not finish; its reason stands above. " + advice())
+
+
+def advice() -> str:
+    """Say which of the two usual causes it was: a full disk or a lost connection."""
+    if shutil.disk_usage(str(HERE)).free < 0.5e9:
+        return "The disk is full: make room, then run lab.py again."
+    return "If the connection was lost, run lab.py again: finished downloads are kept."
+
+
+def downloaded() -> float:
+    """Add up the megabytes that pip noted in its log."""
+    units = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
+    notes = re.findall(r"Downloading \S+ \(([\d.]+) (\w+)\)", LOG.read_text(errors="replace"))
+    return sum(float(number) * units[unit] for number, unit in notes)
+
+
+# Other programs
+
+
+def environment() -> Dict[str, str]:
+    """Shield .venv from settings meant for other Pythons."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    return dict(kept, PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+
+
+def call(command: List[str], seconds: Optional[float] = None, quiet: bool = False) -> int:
+    """Run a program in this folder and return its exit code."""
+    out = subprocess.DEVNULL if quiet else None
+    return subprocess.call(
+        command,
+        timeout=seconds,
+        env=environment(),
+        cwd=str(HERE),
+        stdout=out,
+        stderr=out,
+        pass_fds=held,
+    )
+
+
+def runs(*arguments: str, by: str = str(PYTHON), seconds: Optional[float] = None) -> bool:
+    """Tell whether .venv's Python can do this: it may be half made, or its base may be gone."""
+    try:
+        return call([by, *arguments], seconds, quiet=True) == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def become(module: List[str]) -> int:
+    """Turn into this module, run by .venv's Python: its signals and its exit code are ours."""
+    command = [str(PYTHON), "-m", *module]
+    if os.name == "nt":  # Windows cannot replace a process: wait, and leave Ctrl-C to the child
+        signal.signal(signal.SIGINT, lambda *_: None)
+        return call(command)
+    os.chdir(str(HERE))
+    return os.execve(command[0], command, environment())
+
+
+def jupyter(port: int, no_browser: bool) -> List[str]:
+    """Return JupyterLab's command line: for this machine only, behind Jupyter's own token."""
+    command = ["jupyterlab", "notebooks/00_start_here.ipynb", "--ServerApp.root_dir=%s" % HERE]
+    command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port]
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # in containers
+    return command + ["--no-browser"] * no_browser + ["--allow-root"] * as_root
+
+
+def doctor() -> int:
+    """Check this machine, with what is in .venv if the set-up is complete."""
+    done = stamp()[:1] == [fingerprint()] and runs("-c", "")
+    say("[OK]   set-up: finished" if done else "[WARN] set-up: not finished -> python lab.py")
+    return call([str(PYTHON) if done else sys.executable, "-m", "caplab", "doctor"])
+
+
+if __name__ == "__main__":
+    try:
+        check_python()
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        say("\nStopped. Run the same command again: finished downloads are kept.")
+        sys.exit(130)
+    except OSError as problem:
+        sys.exit("\n%s\nIf this folder is not yours to write in, copy it. %s" % (problem, advice()))
