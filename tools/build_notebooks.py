@@ -179,9 +179,10 @@ def learner_notebook(lesson: Lesson, solved: NotebookNode, repository: str) -> N
 
 
 def target_output(cell: NotebookNode) -> str:
-    """Return a solved cell's outputs as Markdown, which GitHub and Colab show like JupyterLab."""
+    """Return a solved cell's outputs as a quotation, which looks the same wherever it is shown."""
     parts = [part for output in cell.outputs if (part := as_markdown(output))]
-    return "\n\n".join(["**Target output**", *parts]) if parts else ""
+    quoted = "\n\n".join(["**Target output**", *parts]).replace("\n", "\n> ")
+    return f"> {quoted}" if parts else ""
 
 
 def as_markdown(output: NotebookNode) -> str:

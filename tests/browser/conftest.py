@@ -1,0 +1,212 @@
+"""A learner's hands and eyes: the JupyterLab that lab.py starts, in a real browser.
+
+`lab` is the page of one test:
+
+    def test_something(lab):
+        lab.open("notebooks/00_start_here.ipynb")
+        lab.run_all()
+        assert "France" in lab.text()
+        lab.screenshot("start_here")      # tests/browser/screenshots/start_here.png
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(__file__).parent / "screenshots"  # git-ignored
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first two let it run as root without a GPU; the others keep it from calling home.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+# Tests must not save what they run into notebooks/, nor ask the internet for news.
+SETTINGS = {
+    "docmanager-extension/plugin": {"autosave": False},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+WITHOUT_SET_UP = """
+import lab, sys
+lab.set_up, lab.PYTHON = lambda extras: None, sys.executable
+sys.exit(lab.main(sys.argv[1:]))
+"""
+
+
+class Lab:
+    """One JupyterLab tab, used as a learner uses it: by clicking and reading."""
+
+    def __init__(self, page, address: str):
+        self.page = page
+        self.address = address
+
+    def open(self, notebook: str) -> None:
+        """Open a notebook and wait until its kernel is ready for work."""
+        self.page.goto(self.address.replace("/lab", f"/lab/tree/{notebook}", 1))
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Wait until the status bar says that the kernel rests."""
+        self.page.get_by_text(re.compile(r"^Python 3 .* \| Idle$")).wait_for()
+
+    def menu(self, *path: str) -> None:
+        """Click through the menu bar."""
+        first, *others = path
+        self.page.get_by_role("menuitem", name=first, exact=True).click()
+        for item in others:
+            self.page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
+
+    def run_all(self, seconds: float = 120) -> None:
+        """Run every cell; fail at the first error, with its text."""
+        self.menu("Run", "Run All Cells")
+        self.page.wait_for_function(FINISHED, timeout=seconds * 1000)
+        errors = self.page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+        assert errors.count() == 0, errors.first.inner_text()
+        self.wait_until_idle()
+
+    def text(self) -> str:
+        """Return all that the notebook shows."""
+        return self.page.locator(".jp-Notebook").inner_text()
+
+    def set_theme(self, theme: str) -> None:
+        """Switch to the "Light" or the "Dark" theme."""
+        self.menu("Settings", "Theme", f"JupyterLab {theme}")
+        self.page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(
+            state="attached"
+        )
+
+    def screenshot(self, name: str) -> Path:
+        """Save a picture of the whole notebook, from title to end, for people to look at."""
+        width = self.page.viewport_size["width"]
+        self.page.set_viewport_size({"width": width, "height": self.page.evaluate(HEIGHT)})
+        self.page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
+        path = SCREENSHOTS / f"{name}.png"
+        self.page.screenshot(path=path, animations="disabled")
+        return path
+
+
+# Every code cell has its number, or one of them an error.
+FINISHED = """() => {
+    const shown = (selector) => [...document.querySelectorAll('.jp-Notebook ' + selector)];
+    const prompts = shown('.jp-CodeCell .jp-InputPrompt').map((prompt) => prompt.textContent);
+    return shown('[data-mime-type="application/vnd.jupyter.error"]').length > 0
+        || prompts.every((prompt) => /^\\[\\d+\\]:$/.test(prompt));
+}"""
+
+# How high a window has to be to show all cells.
+HEIGHT = """() => {
+    const cells = document.querySelectorAll('.jp-Notebook .jp-Cell');
+    const [first, last] = [cells[0], cells[cells.length - 1]].map((c) => c.getBoundingClientRect());
+    return Math.ceil(last.bottom - first.top) + 150;
+}"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Find a Chromium; without one, skip, or fail where CAPLAB_REQUIRE_BROWSER=1 asks for it."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return without_browser("Playwright is not installed: pip install playwright")
+    for program in filter(None, map(shutil.which, PROGRAMS)):
+        return program
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return (
+        own
+        if Path(own).exists()
+        else without_browser(
+            "No Chromium was found. On Debian or Ubuntu: apt-get install chromium."
+            " Elsewhere: python -m playwright install chromium"
+        )
+    )
+
+
+def without_browser(reason: str) -> str:
+    if os.environ.get("CAPLAB_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason} (CAPLAB_REQUIRE_BROWSER=1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start JupyterLab as lab.py does, and hand out the address that it prints."""
+    home = tmp_path_factory.mktemp("jupyter")
+    for name, setting in SETTINGS.items():
+        path = home / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(setting))
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    log = home / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            start_command(free_port()), cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield address_in(log, process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def start_command(port: int) -> list[str]:
+    """Run lab.py, without its set-up where this Python is not the one that it set up."""
+    options = ["--no-browser", "--port", str(port)]
+    if Path(sys.prefix).resolve() == ROOT / ".venv":
+        return [sys.executable, "lab.py", *options]
+    return [sys.executable, "-c", WITHOUT_SET_UP, *options]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def address_in(log: Path, process: subprocess.Popen, seconds: float = 60) -> str:
+    """Wait until the server has printed its address with its token."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(r"http://localhost:\d+/lab\S*token=\w+", log.read_text()):
+            return found[0]
+        time.sleep(0.05)
+    pytest.fail(f"lab.py printed no address.\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator:
+    """Start the browser for one module: while it is open, no other test can run an event loop."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def lab(server: str, browser) -> Iterator[Lab]:
+    """Open a fresh tab, with no memory of other tests."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(60_000)
+    yield Lab(page, server)
+    page.close()
