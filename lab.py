@@ -22,11 +22,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # Windows, which refuses to move a folder in use: enough of a lock
     fcntl = None  # type: ignore[assignment]
 
 PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11"]
@@ -42,8 +42,22 @@ STAMP = VENV / "caplab-stamp.txt"  # "installing", or the fingerprint and the ex
 LOG = VENV / "pip.log"
 SETTINGS = VENV / "share/jupyter/lab/settings/overrides.json"
 NO_NEWS = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'  # no question
-held = []  # type: List[int]  # the lock that our children keep if we are killed
 
+NO_TORCH = """PyTorch offers nothing for this Python (%s, %d bits).
+It needs a 64-bit Python on one of: %s.
+Google Colab runs the lessons from any machine: see README.md."""
+NO_VENV = """This Python cannot make virtual environments. On Debian or Ubuntu, run
+    sudo apt install python3-venv
+and then lab.py again."""
+NO_FOLDER = """This folder has to be yours to write in: if it is not, copy it to your own files.
+No other lab may be open in it while it is set up: close them all, then run lab.py again."""
+
+# What belongs to other Pythons stays outside.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+ENVIRONMENT.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+NULL = subprocess.DEVNULL
+held = []  # type: List[int]  # an open file: the lock, which our children keep if we are killed
+call = functools.partial(subprocess.call, cwd=str(HERE), env=ENVIRONMENT, pass_fds=held)
 say = functools.partial(print, flush=True)  # so that our lines and pip's stay in order
 
 
@@ -52,9 +66,8 @@ def main(arguments: List[str]) -> int:
     if arguments[:1] == ["test"]:  # before argparse, which would claim pytest's options
         set_up(["lab", "test"])
         return become(["pytest", *arguments[1:]])
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", nargs="?", choices=["test", "doctor"])
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--port", type=int, default=8888, help="the port to try first")
@@ -76,12 +89,7 @@ def check_python() -> None:
         sys.exit("This is Python %s; the lab needs Python 3.11 to 3.14.\n%s" % (version, advice))
     build = "%s %s" % (platform.system(), platform.machine())
     if build not in BUILDS or sys.maxsize < 2**32:
-        sys.exit(
-            "PyTorch offers nothing for this Python (%s, %d bits).\n"
-            "It needs a 64-bit Python on one of: %s.\n"
-            "Google Colab runs the lessons from any machine: see README.md."
-            % (build, sys.maxsize.bit_length() + 1, ", ".join(BUILDS))
-        )
+        sys.exit(NO_TORCH % (build, sys.maxsize.bit_length() + 1, ", ".join(BUILDS)))
 
 
 # Set-up: .venv is made once, filled by pip, and stamped when it is complete.
@@ -99,9 +107,9 @@ def set_up(extras: List[str]) -> None:
 
 def wait_for_turn() -> None:
     """Let a second lab.py wait for the first, and for its pip if the first was killed."""
-    if fcntl is None:  # Windows refuses to move a folder in use: enough of a lock
+    if fcntl is None:
         return
-    held[:] = [os.open(str(HERE), os.O_RDONLY)]
+    held[:] = [os.open(str(HERE), os.O_RDONLY)]  # locks can be taken on folders too
     try:
         fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -152,10 +160,7 @@ def make_venv() -> None:
     makers = {"ensurepip": "venv", "virtualenv": "virtualenv"}  # Debian's venv lacks ensurepip
     maker = next((makers[name] for name in makers if importlib.util.find_spec(name)), None)
     if maker is None:
-        sys.exit(
-            "This Python cannot make virtual environments. On Debian or Ubuntu, run\n"
-            "    sudo apt install python3-venv\nand then lab.py again."
-        )
+        sys.exit(NO_VENV)
     say("Making a Python environment in %s ..." % VENV)
     VENV.mkdir()
     STAMP.write_text("installing")
@@ -202,33 +207,10 @@ def downloaded() -> float:
     return sum(float(number) * units[unit] for number, unit in notes)
 
 
-# Other programs
-
-
-def environment() -> Dict[str, str]:
-    """Shield .venv from settings meant for other Pythons."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
-    return dict(kept, PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
-
-
-def call(command: List[str], seconds: Optional[float] = None, quiet: bool = False) -> int:
-    """Run a program in this folder and return its exit code."""
-    out = subprocess.DEVNULL if quiet else None
-    return subprocess.call(
-        command,
-        timeout=seconds,
-        env=environment(),
-        cwd=str(HERE),
-        stdout=out,
-        stderr=out,
-        pass_fds=held,
-    )
-
-
 def runs(*arguments: str, by: str = str(PYTHON), seconds: Optional[float] = None) -> bool:
     """Tell whether .venv's Python can do this: it may be half made, or its base may be gone."""
     try:
-        return call([by, *arguments], seconds, quiet=True) == 0
+        return call([by, *arguments], timeout=seconds, stdout=NULL, stderr=NULL) == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
@@ -240,15 +222,15 @@ def become(module: List[str]) -> int:
         signal.signal(signal.SIGINT, lambda *_: None)
         return call(command)
     os.chdir(str(HERE))
-    return os.execve(command[0], command, environment())
+    return os.execve(command[0], command, ENVIRONMENT)
 
 
 def jupyter(port: int, no_browser: bool) -> List[str]:
     """Return JupyterLab's command line: for this machine only, behind Jupyter's own token."""
-    command = ["jupyterlab", "notebooks/00_start_here.ipynb", "--ServerApp.root_dir=%s" % HERE]
+    command = ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
     command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port]
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # in containers
-    return command + ["--no-browser"] * no_browser + ["--allow-root"] * as_root
+    root = getattr(os, "geteuid", lambda: 1)() == 0  # in containers; Jupyter refuses otherwise
+    return command + ["--no-browser"] * no_browser + ["--allow-root"] * root
 
 
 def doctor() -> int:
@@ -266,4 +248,4 @@ if __name__ == "__main__":
         say("\nStopped. Run the same command again: finished downloads are kept.")
         sys.exit(130)
     except OSError as problem:
-        sys.exit("\n%s\nIf this folder is not yours to write in, copy it. %s" % (problem, advice()))
+        sys.exit("\n%s\n%s" % (problem, NO_FOLDER))
