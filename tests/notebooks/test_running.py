@@ -17,7 +17,7 @@ BOTH = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")]
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     """Run one notebook with this Python."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
     return subprocess.run(
         [*command, *options, path], cwd=ROOT, capture_output=True, text=True, check=False
@@ -28,4 +28,5 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_it_runs(path):
     done = nbval(path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode != 0:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
