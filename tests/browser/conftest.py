@@ -56,7 +56,7 @@ class Lab:
 
     def open(self, notebook: str) -> None:
         """Open a notebook and wait until its kernel is ready for work."""
-        self.page.goto(self.address.replace("/lab", f"/lab/tree/{notebook}", 1))
+        self.page.goto(re.sub(r"/lab[^?]*", f"/lab/tree/{notebook}", self.address))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.wait_until_idle()
 
