@@ -1,0 +1,374 @@
+"""Load a language model, whatever its name, and ask it something."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caplab.errors import BadInput, refusing
+from caplab.folders import check_adapter, check_folder, find_folder, has_tokenizer, is_folder
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Subject", "cores", "load", "measuring", "quiet"]
+
+_FAMILIES = {
+    "gpt2": "GPT-2",
+    "gpt_neox": "GPT-NeoX",
+    "llama": "Llama",
+    "opt": "OPT",
+    "qwen2": "Qwen2",
+}
+_DEFAULT_CONTEXT = 2048  # what lm-evaluation-harness takes for a model that names no limit
+
+
+@dataclass(eq=False, repr=False)
+class Subject:
+    """A model with its tokenizer, and the name it goes by."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+
+    @property
+    def device(self) -> "torch.device":
+        """Tell where the model's weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def context(self) -> int:
+        """Tell how many tokens the model reads at once."""
+        config = self.model.config.get_text_config()
+        limits = (getattr(config, "max_position_embeddings", 0), self.tokenizer.model_max_length)
+        return next((int(limit) for limit in limits if limit and limit < 1e9), _DEFAULT_CONTEXT)
+
+    @property
+    def parameters(self) -> int:
+        """Count the model's weights, each once where layers share them."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def ask(self, question: str, max_new_tokens: int = 30) -> str:
+        """Let the model go on after the question, with the likeliest token each time."""
+        inputs = self._read(question, max_new_tokens)
+        asked = inputs["input_ids"].shape[1]
+        with measuring(self.model), quiet():
+            output = self.model.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                max_new_tokens=min(max_new_tokens, self.context - asked),
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        return str(self.tokenizer.decode(output[0, asked:], skip_special_tokens=True)).strip()
+
+    def _read(self, question: str, max_new_tokens: int) -> dict[str, Any]:
+        """Turn the question into token ids, and refuse what cannot be asked."""
+        if not isinstance(question, str) or not question:
+            raise BadInput(f"A question is a text, not {question!r}.")
+        if type(max_new_tokens) is not int or max_new_tokens < 1:
+            raise BadInput(f"max_new_tokens is a whole number from 1 on, not {max_new_tokens!r}.")
+        tokens = self.tokenizer(question, return_tensors="pt", verbose=False).to(self.device)
+        if (asked := tokens["input_ids"].shape[1]) >= self.context:
+            raise BadInput(
+                f"The question has {asked} tokens and {self.name} reads {self.context} at once: "
+                "no room is left for an answer. Shorten the question."
+            )
+        return {key: tokens[key] for key in ("input_ids", "attention_mask")}
+
+    def __repr__(self) -> str:
+        family = _FAMILIES.get(self.model.config.model_type) or type(self.model).__name__
+        return (
+            f"Subject {self.name}: {_count(self.parameters)} parameters, {family}, "
+            f"{self.context}-token context, {self.device}"
+        )
+
+    def _repr_html_(self) -> str:
+        name, _, facts = repr(self).partition(": ")
+        return f"<b>{escape(name)}</b>: {escape(facts)}"
+
+
+def _count(number: int) -> str:
+    """Write a large number for people: 1.0 M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.95 * size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)
+
+
+def load(
+    name: str | os.PathLike[str] = "pocket",
+    *,
+    device: "str | torch.device | None" = None,
+    dtype: "str | torch.dtype | None" = None,
+) -> Subject:
+    """Load `"pocket"`, `"gpt2"`, any causal model of the hub, or a folder, adapters included.
+
+    The environment variable `CAPLAB_MODEL` stands in for `"pocket"`, so that a whole course runs on
+    another model. Weights are read from safetensors only, and no code of a download ever runs.
+    The device is the first of cuda, mps and cpu that is here; weights are float32 unless `dtype`
+    says otherwise.
+    """
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise BadInput(f"A model is named by a text or a path, not {name!r}.")
+    name = os.fspath(name)
+    if name == "pocket":
+        name = os.environ.get("CAPLAB_MODEL") or name
+    place, precision = _device(device), _dtype(dtype)
+    _share_cores()
+    model, tokenizer = _open(name, precision)
+    title = Path(name).expanduser().resolve().name if is_folder(name) else name
+    return Subject(model.to(place).eval(), tokenizer, title)
+
+
+# ---------------------------------------------------------------- measuring
+
+
+@contextmanager
+def measuring(model: Any) -> Iterator[None]:
+    """Measure a model as it is, and leave it as it was.
+
+    Inside: evaluation mode, no gradient, the model's own precision, whatever autocast a training
+    has opened or accelerate has wrapped around `forward`. Afterwards: the mode of every submodule
+    and the random state are what they were. It is `no_grad` and not `inference_mode`, because a
+    model that kept a tensor of the latter could not be trained on.
+    """
+    import torch
+
+    modes = [(module, module.training) for module in model.modules()]
+    place = next(model.parameters()).device
+    with ExitStack() as stack:
+        stack.callback(_restore, modes)
+        stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast(place.type, enabled=False))
+        stack.enter_context(_own_forward(model))
+        model.eval()
+        yield
+
+
+def _restore(modes: list[tuple[Any, bool]]) -> None:
+    """Give every submodule the mode it had."""
+    for module, training in modes:
+        module.training = training
+
+
+@contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """Take off, for a moment, the mixed precision that accelerate wraps around `forward`."""
+    kept = vars(model)
+    if "forward" not in kept or "_original_forward" not in kept:
+        yield
+        return
+    wrapped, model.forward = model.forward, model._original_forward
+    try:
+        yield
+    finally:
+        model.forward = wrapped
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' reports, warnings and loading bars off the screen for a while."""
+    from transformers.utils import logging
+
+    library: Any = logging
+    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        library.set_verbosity(verbosity)
+        if bars:
+            library.enable_progress_bar()
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def cores() -> int:
+    """Count the cores that this process may use.
+
+    The quota of a container and the `CPU_LIMIT` of a JupyterHub count too. Torch does not see them,
+    and threads beyond the quota spend their time waiting for one another.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_quotas()]
+    return max(1, int(min(limits)))
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the limits, in cores, that a container or a classroom sets."""
+    version_1 = f"{_cgroup('cpu/cpu.cfs_quota_us')} {_cgroup('cpu/cpu.cfs_period_us')}"
+    for limit in (_cgroup("cpu.max"), version_1):
+        if match := re.fullmatch(r"(\d+) (\d+)", limit):
+            yield int(match[1]) / int(match[2])
+    if re.fullmatch(r"\d+(\.\d+)?", limit := os.environ.get("CPU_LIMIT", "")):
+        yield float(limit)
+
+
+def _cgroup(name: str) -> str:
+    """Read one of the container's limits; nothing where there is none."""
+    try:
+        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _share_cores() -> None:
+    """Lower torch's threads to the cores at hand, unless `OMP_NUM_THREADS` has spoken."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())
+
+
+def _device(wanted: "str | torch.device | None") -> "torch.device":
+    """Take the device that is asked for, or the best one here."""
+    import torch
+
+    mps = ["mps:0"] if torch.backends.mps.is_available() else []
+    here = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps, "cpu:0"]
+    try:
+        device = torch.device(here[0].removesuffix(":0") if wanted is None else wanted)
+    except RuntimeError as error:
+        raise BadInput(f"There is no device {wanted!r}: choose cuda, mps or cpu.") from error
+    if f"{device.type}:{device.index or 0}" not in here:
+        raise BadInput(f"This machine has no device {str(wanted)!r}. It has: {', '.join(here)}.")
+    return device
+
+
+def _dtype(wanted: "str | torch.dtype | None") -> "torch.dtype":
+    """Take the precision that is asked for, or float32."""
+    import torch
+
+    chosen: Any = torch.float32 if wanted is None else wanted
+    if isinstance(chosen, str):
+        chosen = getattr(torch, chosen.removeprefix("torch."), None)
+    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
+        raise BadInput(f"There is no precision {wanted!r}: choose float32, bfloat16 or float16.")
+    return chosen
+
+
+# ---------------------------------------------------------------- opening a folder
+
+
+def _open(name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+    """Open a model and its tokenizer; for an adapter, its base as well."""
+    folder = find_folder(name)
+    if (folder / "adapter_config.json").is_file():
+        return _open_adapter(folder, name, dtype)
+    check_folder(folder, name)
+    with quiet():
+        model = _open_model(folder, name, dtype)
+        tokenizer = _open_tokenizer(folder, name)
+    _settle(model, tokenizer)
+    # An adapter trained on this model will look for its base under this name, here or elsewhere.
+    model.name_or_path = str(folder.resolve()) if is_folder(name) else name
+    model.config.name_or_path = model.name_or_path
+    return model, tokenizer
+
+
+def _open_model(folder: Path, name: str, dtype: "torch.dtype") -> Any:
+    """Read the weights, and refuse a model of which some would be random."""
+    from transformers import AutoModelForCausalLM
+
+    reader: Any = AutoModelForCausalLM
+    config = _open_config(folder, name)
+    with refusing(f"{name} cannot be loaded"):
+        model, report = reader.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise BadInput(
+            f"The weights of {name} do not fit its config.json: {len(missing)} are missing and "
+            f"would be random ({', '.join(missing[:3])}). Save the model again, whole."
+        )
+    return model
+
+
+def _open_config(folder: Path, name: str) -> Any:
+    """Read config.json, and refuse a model that does not write text from left to right."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING
+    with refusing(f"{name}: its config.json describes no model that transformers knows"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    classes = {cls.__name__ for cls in causal.values()}
+    built = config.architectures or [type(config).__name__]
+    fits = type(config) in causal and not config.is_encoder_decoder
+    if not fits or (config.architectures and not classes & set(built)):
+        raise BadInput(
+            f"{name} is a {', '.join(built)}. The lab needs a causal language model, one that "
+            "writes from left to right (ForCausalLM or LMHeadModel in its name), such as gpt2."
+        )
+    return config
+
+
+def _open_tokenizer(folder: Path, name: str) -> Any:
+    """Read the tokenizer."""
+    from transformers import AutoTokenizer
+
+    reader: Any = AutoTokenizer
+    with refusing(f"The tokenizer of {name} cannot be read"):
+        return reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _open_adapter(folder: Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+    """Open the adapter's base, put the adapter on it, and merge the two where the method can.
+
+    Merged, it is a plain model again: it scores faster and can be tuned on like any other.
+    """
+    from peft import PeftConfig, PeftModel
+
+    check_adapter(folder, name)
+    with refusing(f"{name}: its adapter_config.json cannot be read"):
+        config: Any = PeftConfig.from_pretrained(str(folder))
+    if not config.base_model_name_or_path:
+        raise BadInput(f"{name}: adapter_config.json names no base (base_model_name_or_path).")
+    try:
+        model, tokenizer = _open(base := config.base_model_name_or_path, dtype)
+    except BadInput as error:
+        raise BadInput(f"{name} is an adapter of {base}, and that fails: {error}") from error
+    with quiet(), refusing(f"{name} does not fit its base, {base}"):
+        if has_tokenizer(folder):
+            tokenizer = _open_tokenizer(folder, name)
+            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+                model.resize_token_embeddings(len(tokenizer))
+        model = PeftModel.from_pretrained(model, str(folder))
+        if not config.is_prompt_learning:
+            model = model.merge_and_unload()
+    _settle(model, tokenizer)
+    return model, tokenizer
+
+
+def _settle(model: Any, tokenizer: Any) -> None:
+    """Let model and tokenizer agree on padding, on the end of a text and on the training loss.
+
+    The end-of-text token pads only where a tokenizer has no padding of its own. The class name of
+    GPT-2 does not tell transformers which loss it has, and a Trainer then divides by all tokens
+    instead of the predicted ones.
+    """
+    special = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
+    tokenizer.pad_token = next(filter(None, special), None) or tokenizer.convert_ids_to_tokens(0)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config.eos_token_id is None:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.loss_type = model.loss_type or "ForCausalLM"
