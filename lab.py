@@ -32,7 +32,7 @@ except ImportError:  # Windows, which refuses to move a folder in use: enough of
 PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11"]
 BUILDS = ["Linux x86_64", "Linux aarch64", "Darwin arm64", "Windows AMD64"]  # that PyTorch offers
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-SIZES = {"CPU": (0.4, 2.0), "CUDA": (3.0, 8.0)}  # GB to download, GB on disk (CONTRIBUTING.md)
+SIZES = {"CPU": (0.5, 2.5), "CUDA": (3.1, 6.5)}  # GB to download, GB on disk (CONTRIBUTING.md)
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "requirements.lock"
@@ -123,7 +123,7 @@ def install(extras: List[str]) -> None:
         make_venv()
     torch, size = torch_build()
     download, disk = SIZES[size]
-    say("Needed once: up to %.1f GB to download, %.0f GB on the disk." % (download, disk))
+    say("Needed once: up to %.1f GB to download, %.1f GB on the disk." % (download, disk))
     if not stamp()[1:] and shutil.disk_usage(str(HERE)).free < disk * 1e9:
         sys.exit("That is more than is free in %s. Make room, then run lab.py again." % HERE)
     STAMP.write_text("installing")  # whatever interrupts us from here on: the next start will know
@@ -157,14 +157,12 @@ def make_venv() -> None:
         say("The environment in .venv is not complete: making it again.")
         os.replace(str(VENV), str(old))  # first, so that a kill in between leaves no half of it
         shutil.rmtree(str(old), ignore_errors=True)
-    makers = {"ensurepip": "venv", "virtualenv": "virtualenv"}  # Debian's venv lacks ensurepip
-    maker = next((makers[name] for name in makers if importlib.util.find_spec(name)), None)
-    if maker is None:
+    if importlib.util.find_spec("ensurepip") is None:
         sys.exit(NO_VENV)
     say("Making a Python environment in %s ..." % VENV)
     VENV.mkdir()
     STAMP.write_text("installing")
-    if call([sys.executable, "-m", maker, str(VENV)]) != 0:
+    if call([sys.executable, "-m", "venv", str(VENV)]) != 0:
         sys.exit("The environment could not be made. " + advice())
 
 
