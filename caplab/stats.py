@@ -23,10 +23,11 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from caplab.errors import BadInput, did_you_mean, refusing
+from caplab.exam import Scorecard, write_atomically
+
 if TYPE_CHECKING:
     import pandas as pd
-
-    from caplab.exam import Scorecard
 
 __all__ = [
     "METRICS",
@@ -52,7 +53,7 @@ OVERALL = "overall"
 STILL = 1e-4  # nats: what scoring itself moves by with batch size, device or library version
 COLLAPSE = 0.1  # kept of a word's probability: with less, an answer is preferred, but not said
 WORD = 5  # characters
-FEWEST = 20  # items: with fewer, the probabilities seen say too little about those not seen
+FEWEST = 30  # items: with fewer, the probabilities seen say too little about those not seen
 RESAMPLES = 4000
 _LARGEST_EXAM = 100_000
 _FIELDS = {"share": "share", "probability": "log_probability"}  # others count right answers
@@ -132,7 +133,8 @@ class Report:
     def __getitem__(self, name: str) -> Row:
         rows = {row.name: row for row in self.rows}
         if name not in rows:
-            raise KeyError(f"This report has no row {name!r}. It has {_and(list(rows))}.")
+            hint = did_you_mean(name, rows) or f" It has {_and(list(rows))}."
+            raise BadInput(f"This report has no row {name!r}.{hint}")
         return rows[name]
 
     def show(self) -> None:
@@ -141,7 +143,7 @@ class Report:
         if ipython and ipython.get_ipython():
             from IPython.display import display
 
-            display(self)
+            display(self)  # type: ignore[no-untyped-call]
         else:
             print(self)
 
@@ -153,28 +155,17 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON, all of it or nothing."""
-        target = Path(path)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
         text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1, allow_nan=False)
-        try:
-            unfinished.write_text(text + "\n", encoding="utf-8")
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_atomically(path, text + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Report":
         """Read a report that `save` wrote."""
-        try:
+        with refusing(f"{os.fspath(path)} is not a report; `compare(...).save(path)` makes one"):
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data.pop("format") != _FORMAT:
-                raise ValueError("it has another format")
+                raise BadInput(f"{os.fspath(path)} was saved by another version of caplab.")
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{os.fspath(path)} is not a report that caplab can read: {error}. "
-                "Reports are made with `compare(before, after).save(path)`."
-            ) from error
 
     def _change(self, value: float) -> str:
         relative = self.metric == "probability"  # of where it started
@@ -194,8 +185,8 @@ class Report:
 
 
 def compare(
-    before: "Scorecard",
-    after: "Scorecard",
+    before: Scorecard,
+    after: Scorecard,
     *,
     budget: float = 0.02,
     confidence: float = 0.95,
@@ -218,9 +209,10 @@ def compare(
 
     **Accuracy convicts, probability may acquit.** Counting right and wrong takes hundreds of items
     to exclude a drop of .02. So a row is HELD, too, when the answers seen stayed within the budget
-    and the right answers' share of the probability surely fell by less than it, gains not counted
-    (20 items or more). This presumes that unseen questions move like those seen: one rare question
-    that collapses alone escapes any small exam. And where no log-likelihood moved, nothing did.
+    and the right answers surely kept their share of the probability but for the budget (each loss
+    relative to its share, gains not counted; 30 items or more). This presumes that unseen
+    questions move like those seen: a rare question that collapses alone escapes a small exam.
+    And where no log-likelihood moved, nothing did.
 
     **Floors.** A base that is not clearly above chance has nothing to lose: UNDERPOWERED, with a
     note. Right answers that still rank first but surely keep less than a tenth of their
@@ -268,7 +260,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     Scipy has it, too, but importing it would take longer than scoring the exam.
     """
     if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"{successes} successes of {n}: give 0 <= successes <= n and n >= 1.")
+        raise BadInput(f"{successes} successes of {n}: give 0 <= successes <= n and n >= 1.")
     z, share = _z(1 - confidence), successes / n
     centre = share + z * z / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -311,13 +303,13 @@ def items_needed(
     """
     _check_plan(drop, budget, confidence, churn, capabilities)
     if not 0 < power < 1:
-        raise ValueError(f"power is {power}: give a probability between 0 and 1, such as .8.")
+        raise BadInput(f"power is {power}: give a probability between 0 and 1, such as .8.")
     alpha = (1 - confidence) / capabilities
     few, enough = 0, 8
     while _power(enough, drop, budget, alpha, churn) < power:
         few, enough = enough, 2 * enough
         if enough > _LARGEST_EXAM:
-            raise ValueError(
+            raise BadInput(
                 f"No exam of up to {_LARGEST_EXAM} items tells a drop of {drop} from the budget "
                 f"of {budget}: plan for a drop further from the budget."
             )
@@ -411,8 +403,12 @@ class _Evidence:
 
     @property
     def share_held(self) -> bool:
-        """Whether the right answers' share surely fell within the budget, gains not counted."""
-        losses = (self.new["share"] - self.old["share"]).clip(max=0)
+        """Whether the right answers surely kept their share, but for the budget.
+
+        Losses relative to the share, gains not counted: in simulations each more generous rule
+        (absolute losses, net of gains, only of questions known before) passed true drops.
+        """
+        losses = (self.new["share"] / self.old["share"] - 1).clip(max=0)
         return self.n >= FEWEST and self.resampled(losses)[0] >= -self.budget
 
     def on_scale(self, value: float) -> float:
@@ -505,11 +501,22 @@ def _score_statistic(lost: Any, gained: Any, n: int, change: float) -> Any:
 
 
 def _score_interval(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:
-    """Return all changes that the score test does not reject."""
+    """Return all changes that the score test does not reject.
+
+    Where nearly all flips go one way, the score test rejects a little too often; so no end comes
+    nearer to zero than the exact (Clopper-Pearson) bound on the losses or on the gains alone.
+    """
     z, seen = _z(alpha), (gained - lost) / n
     high = _boundary(lambda change: _score_statistic(lost, gained, n, change) > -z, seen, 1.0)
     low = _boundary(lambda change: _score_statistic(lost, gained, n, change) < z, seen, -1.0)
-    return low, high
+    return min(low, _fewest(gained, n, alpha)), max(high, -_fewest(lost, n, alpha))
+
+
+def _fewest(count: int, n: int, alpha: float) -> float:
+    """Return the smallest rate that explains a count of `count` in `n`, or more."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(count, n - count + 1, alpha / 2)) if count else 0.0
 
 
 def _boundary(accepted: Callable[[float], bool], inside: float, outside: float) -> float:
@@ -550,6 +557,7 @@ def _z(alpha: float) -> float:
 
 def _power(n: int, drop: float, budget: float, alpha: float, churn: float) -> float:
     import numpy as np
+    from scipy.special import bdtrc
     from scipy.stats import binom
 
     lost, gained = np.meshgrid(_outcomes(n, churn + drop), _outcomes(n, churn), indexing="ij")
@@ -560,7 +568,8 @@ def _power(n: int, drop: float, budget: float, alpha: float, churn: float) -> fl
     score = _score_statistic(lost, gained, n, -budget)
     if drop < budget:
         return float(chances[score >= _z(alpha)].sum())
-    return float(chances[(score < -_z(alpha)) & (_mcnemar_test(lost, gained) <= alpha)].sum())
+    exact = (_mcnemar_test(lost, gained) <= alpha) & (bdtrc(lost - 1, n, budget) <= alpha / 2)
+    return float(chances[(score < -_z(alpha)) & exact].sum())
 
 
 def _outcomes(n: int, share: float) -> Any:
@@ -572,7 +581,7 @@ def _outcomes(n: int, share: float) -> Any:
     return np.arange(max(fewest, 0.0), most + 1)
 
 
-def _read(card: "Scorecard", metric: str) -> Any:
+def _read(card: Scorecard, metric: str) -> Any:
     """Return one entry per item: what was answered, and how probable the right answer was."""
     import numpy as np
 
@@ -593,7 +602,7 @@ def _read(card: "Scorecard", metric: str) -> Any:
     return items
 
 
-def _scores(card: "Scorecard", per_character: bool) -> Any:
+def _scores(card: Scorecard, per_character: bool) -> Any:
     """Return the choices' log-likelihoods as a table (items, choices), short rows padded."""
     import numpy as np
 
@@ -605,7 +614,7 @@ def _scores(card: "Scorecard", per_character: bool) -> Any:
     broken = np.isnan(table).any(axis=1)
     if broken.any():
         item = int(broken.argmax())
-        raise ValueError(
+        raise BadInput(
             f"Item {item} ({card.capability[item]}) of {card.subject!r} has the log-likelihoods "
             f"{card.loglikelihoods[item]}, {broken.sum()} of {len(broken)} items have NaN: "
             "the model diverged or is damaged. Go back to weights from before and score those."
@@ -616,32 +625,36 @@ def _scores(card: "Scorecard", per_character: bool) -> Any:
 def _check_options(budget: float, confidence: float, metric: str) -> None:
     if metric not in METRICS:
         known = "; ".join(f"{name!r}: {meaning}" for name, meaning in METRICS.items())
-        raise ValueError(f"metric is {metric!r}. Choose one of {known}.")
+        raise BadInput(
+            f"metric is {metric!r}. Choose one of {known}.{did_you_mean(metric, METRICS)}"
+        )
     if not 0 <= budget < 1:
-        raise ValueError(
+        raise BadInput(
             f"budget is {budget}: give the drop you accept as a share from 0 up to 1, such as .02."
         )
     if not 0.5 <= confidence < 1:
-        raise ValueError(f"confidence is {confidence}: give a share from .5 up to 1, such as .95.")
+        raise BadInput(f"confidence is {confidence}: give a share from .5 up to 1, such as .95.")
 
 
-def _check_same_exam(before: "Scorecard", after: "Scorecard") -> None:
+def _check_same_exam(before: Scorecard, after: Scorecard) -> None:
     for card in (before, after):
+        if not isinstance(card, Scorecard):
+            raise BadInput(f"compare needs two scorecards, such as score(...), not {card!r:.60}.")
         if not card.capability:
-            raise ValueError(
+            raise BadInput(
                 f"The scorecard of {card.subject!r} has no questions: there is nothing to compare."
             )
     if OVERALL in before.capability:
-        raise ValueError(f"A capability is called {OVERALL!r}, as the last row is: rename it.")
+        raise BadInput(f"A capability is called {OVERALL!r}, as the last row is: rename it.")
     same_items = before.capability == after.capability and before.answer == after.answer
     if before.fingerprint != after.fingerprint or not same_items:
-        raise ValueError(
+        raise BadInput(
             f"These scorecards answer different exams: {_differences(before, after)}. "
             f"Score both {before.subject!r} and {after.subject!r} with the same exam."
         )
 
 
-def _differences(before: "Scorecard", after: "Scorecard") -> str:
+def _differences(before: Scorecard, after: Scorecard) -> str:
     """Name what differs between the exams behind two scorecards."""
     old, new = Counter(before.capability), Counter(after.capability)
     found = [f"{old[c]} and {new[c]} questions on {c}" for c in old | new if old[c] != new[c]]
@@ -655,16 +668,16 @@ def _check_plan(
 ) -> None:
     _check_options(budget, confidence, "accuracy")
     if not (drop >= 0 and churn >= 0 and drop + 2 * churn < 1):
-        raise ValueError(
+        raise BadInput(
             f"drop is {drop}, churn {churn}: give shares of 0 or more with drop + 2 churn below 1."
         )
     if drop == budget:
-        raise ValueError(
+        raise BadInput(
             f"A drop of exactly the budget ({budget}) is neither REGRESSED nor HELD, however many "
             "items there are: plan for a larger drop, or for 0."
         )
     if capabilities < 1:
-        raise ValueError(f"capabilities is {capabilities}: an exam has at least one.")
+        raise BadInput(f"capabilities is {capabilities}: an exam has at least one.")
 
 
 def number(value: float, digits: int = 2) -> str:
