@@ -51,7 +51,8 @@ def _attempt(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
             print(finding, flush=True)
             yield finding
     except Exception as error:
-        finding = Finding("FAIL", f"{check.__name__}: {type(error).__name__}: {error}", "report it")
+        text = f"{check.__name__}: {type(error).__name__}: {error}"
+        finding = Finding("FAIL", text, "please report this")
         print(finding, flush=True)
         yield finding
 
@@ -114,14 +115,12 @@ def cores() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Compare every package's version with what pyproject.toml asks for."""
-    try:
-        requirements = importlib.metadata.requires("caplab") or []
-    except importlib.metadata.PackageNotFoundError:
+    if importlib.util.find_spec("torch") is None:
         yield Finding("FAIL", "packages: not installed in this Python", "python lab.py")
         return
     from packaging.requirements import Requirement
 
-    for requirement in map(Requirement, requirements):
+    for requirement in map(Requirement, importlib.metadata.requires("caplab") or []):
         marker = requirement.marker
         if marker is None or marker.evaluate({"extra": "lab"}):
             yield _package(requirement.name, str(requirement.specifier), optional=bool(marker))
@@ -178,16 +177,18 @@ def gpu() -> Iterator[Finding]:
         return  # `packages` has said so
     try:
         import torch
-    except Exception as error:  # a broken build fails in many ways, most of them OSError
+
+        threads = f"PyTorch: {torch.get_num_threads()} threads"
+    except Exception as error:  # a broken build fails in many ways
         yield Finding("FAIL", f"PyTorch: does not load: {error}", "delete .venv, then lab.py again")
         return
-    threads = f"PyTorch: {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         yield Finding("OK", f"{threads}; GPU: {torch.cuda.get_device_name()}")
     elif torch.backends.mps.is_available():
         yield Finding("OK", f"{threads}; GPU: Apple")
     elif shutil.which("nvidia-smi"):
-        yield Finding("WARN", f"{threads}; GPU: found, but not usable", "see pytorch.org for CUDA")
+        advice = "install a CUDA build of PyTorch to use it; the lessons need none"
+        yield Finding("WARN", f"{threads}; GPU: NVIDIA, but PyTorch cannot use it", advice)
     else:
         yield Finding("OK", f"{threads}; GPU: none, and none is needed")
 
