@@ -1,0 +1,169 @@
+"""What happened in a fine-tuning: the points along the way, both scorecards, the tuned subject."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from caplab.errors import BadInput
+from caplab.exam import Exam, Scorecard, score
+from caplab.models import Subject, load
+from caplab.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Point", "Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One look at a run: how the task and the old capabilities stand after so many steps.
+
+    `task_loss` is the mean loss in training since the point before; there is none at step 0, nor
+    where only old texts were read. `kl` is how far the model has moved from its base on the task's
+    held-out text, in nats per token. What could not be measured is None.
+    """
+
+    step: int
+    task_loss: float | None
+    task_accuracy: float | None
+    classics_accuracy: float
+    by_capability: Mapping[str, float]
+    smooth: float
+    language_loss: float | None
+    kl: float
+    learning_rate: float
+    elapsed: float
+
+
+@dataclass(kw_only=True, repr=False)
+class Run:
+    """What happened when a recipe was tried on a subject."""
+
+    recipe: Recipe
+    points: list[Point]
+    before: Scorecard
+    subject: Subject | None
+    base: str
+    steps: int
+    stopped: bool = False
+    trouble: str | None = None
+    replay_fraction: float = 0.0
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    seconds: float = 0.0
+    device: str = "cpu"
+    versions: dict[str, str] = field(default_factory=dict)
+    exam: Exam | None = None
+    scored: Scorecard | None = None
+
+    @property
+    def final(self) -> Scorecard:
+        """Return the tuned subject's answers to the whole exam.
+
+        A run that was cut short is scored here, when somebody asks: who stops a run is in a hurry.
+        """
+        if self.scored is None and self.subject and self.exam:
+            self.scored = score(self.subject, self.exam)
+        assert self.scored is not None
+        return self.scored
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the points as a table, one row each, with a column for each capability."""
+        import pandas as pd
+
+        rows = [asdict(point) for point in self.points]
+        return pd.DataFrame([row | row.pop("by_capability") for row in rows])
+
+    # ---------------------------------------------------------------- on disk
+
+    def save(self, folder: str | os.PathLike[str], weights: bool = False) -> Path:
+        """Write the run into a folder; with `weights` the model, or the adapter alone for LoRA.
+
+        `run.json` comes last and is moved into place whole: a folder that has it is complete.
+        """
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "run.json").unlink(missing_ok=True)
+        self.before.save(path / "before.json")
+        self.final.save(path / "final.json")
+        shutil.rmtree(path / "weights", ignore_errors=True)
+        if weights:
+            self._save_weights(path / "weights")
+        partial = path / "run.json.partial"
+        partial.write_text(json.dumps(self._facts(), indent=1), encoding="utf-8")
+        partial.replace(path / "run.json")
+        return path
+
+    def _save_weights(self, folder: Path) -> None:
+        if self.subject is None:
+            raise BadInput("This run was loaded without weights, so there are none to save.")
+        adapter = hasattr(self.subject.model, "peft_config")
+        # PEFT would ask the hub whether the vocabulary has grown; a recipe never lets it grow.
+        options = {"save_embedding_layers": False} if adapter else {}
+        self.subject.model.save_pretrained(folder, **options)
+        self.subject.tokenizer.save_pretrained(folder)
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what run.json says."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        points = [asdict(point) for point in self.points]
+        return {"recipe": json.loads(self.recipe.to_json()), "points": points} | plain
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; the subject too, if its weights are there."""
+        path = Path(folder)
+        if not (path / "run.json").is_file():
+            raise BadInput(f"{str(path)!r} holds no complete run: there is no run.json in it.")
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return cls(
+            recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
+            points=[Point(**point) for point in facts.pop("points")],
+            before=Scorecard.load(path / "before.json"),
+            scored=Scorecard.load(path / "final.json"),
+            subject=load(path / "weights") if (path / "weights").is_dir() else None,
+            **facts,
+        )
+
+    # ---------------------------------------------------------------- in words
+
+    def __repr__(self) -> str:
+        return " | ".join(f"{name}: {value}" for name, value in self._summary().items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._summary().items()
+        )
+        return f"<table>{rows}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        first, last = self.points[0], self.points[-1]
+        made = f"{self.steps} of {self.recipe.steps}" if self.stopped else f"{self.steps}"
+        summary = {
+            f"Run of {self.base}": repr(self.recipe),
+            "steps": f"{made} in {self.seconds:.1f} s",
+            "task": _change(first.task_accuracy, last.task_accuracy),
+            "classics": _change(first.classics_accuracy, last.classics_accuracy),
+        }
+        return summary | ({"trouble": self.trouble} if self.trouble else {})
+
+
+_PLAIN = [
+    f.name
+    for f in fields(Run)
+    if f.name not in ("recipe", "points", "before", "subject", "exam", "scored")
+]
+
+
+def _change(before: float | None, after: float | None) -> str:
+    """Write an accuracy's way: .25 to .98."""
+    if before is None or after is None:
+        return "not measured"
+    return f"{before:.2f} to {after:.2f}"

@@ -1,0 +1,160 @@
+"""Fine-tune a subject by a recipe: one call that trains, looks and returns what happened."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import peft
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from transformers import TrainerCallback
+
+import caplab
+from caplab.errors import BadInput
+from caplab.exam import Exam, Question, score
+from caplab.exam import exam as load_exam
+from caplab.feed import Rows, Task, mixture, open_task, tokens
+from caplab.models import Subject
+from caplab.recipe import Recipe
+from caplab.run import Point, Run
+from caplab.trainer import QuietTrainer, linear_layers, make_trainer, unwrapped
+from caplab.watch import Clock, Examiner, Watch, random_state_kept
+
+__all__ = ["Point", "Recipe", "Run", "fine_tune", "linear_layers"]
+
+# Trainings take turns: two at once would draw from one random state, and be slower than one by one.
+_TURN = threading.RLock()
+
+_POINTS = 8  # after step 0, unless `every` says otherwise
+
+
+def fine_tune(
+    subject: Subject,
+    recipe: Recipe,
+    task: Task | None = None,
+    exam: Exam | None = None,
+    *,
+    task_exam: Exam | None = None,
+    replay_data: Rows | None = None,
+    every: int | None = None,
+    on_point: Callable[[Point], object] | None = None,
+    stop: threading.Event | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Run:
+    """Fine-tune a copy of the subject and return what happened; the subject itself stays as it is.
+
+    `task` defaults to the customer-service dialogues and `exam` to the classics. `on_point` is
+    called with each `Point`: at step 0, every `every` steps (else eight times) and at the end.
+    Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
+    `RegressionGuard`.
+
+    A point asks a fixed sample of either exam, so that looking costs less than training; the
+    scorecards `run.before` and `run.final` answer all of it.
+    """
+    _check(subject, recipe, every)
+    clock = Clock()
+    with _TURN, random_state_kept(subject.device):
+        train, test = open_task(task)
+        rows = tokens(train, subject)
+        fed = mixture(rows, recipe, subject, replay_data)
+        if task_exam is None:
+            task_exam = load_exam("task") if task is None else _exam_of(test)
+        examiner = Examiner(
+            subject, exam or load_exam(), task_exam, tokens(test, subject) if test else rows
+        )
+        trainer = make_trainer(subject, recipe, fed, callbacks)
+        looks = _steps_to_look(recipe.steps, every)
+        watch = Watch(trainer, examiner, looks, clock, on_point, stop)
+        trouble = watch.train()
+        return _run(subject, recipe, trainer, examiner, watch, trouble, clock)
+
+
+def _check(subject: Subject, recipe: Recipe, every: int | None) -> None:
+    if not isinstance(subject, Subject):
+        raise BadInput(f'fine_tune needs a Subject, such as load("pocket"), not {subject!r:.60}.')
+    if not isinstance(recipe, Recipe):
+        raise BadInput(f"fine_tune needs a Recipe as its second argument, not {recipe!r:.60}.")
+    if every is not None and (type(every) is not int or every < 1):
+        raise BadInput(f"every counts the steps from one point to the next, not {every!r}.")
+
+
+def _steps_to_look(steps: int, every: int | None) -> set[int]:
+    if every is None:
+        return {round(steps * part / _POINTS) for part in range(1, _POINTS + 1)}
+    return {*range(every, steps, every), steps}
+
+
+def _exam_of(test: Dataset | None) -> Exam | None:
+    """Make questions of held-out rows: which of four completions belongs to this prompt?
+
+    An exam puts one space before each choice. Rows that have none there need a `task_exam`.
+    """
+    if test is None or not {"prompt", "completion"} <= set(test.column_names):
+        return None
+    rows = [(row["prompt"], row["completion"]) for row in test]
+    if not all(isinstance(c, str) and c.startswith(" ") and p.strip() for p, c in rows):
+        return None
+    known = sorted({completion.strip() for _, completion in rows} - {""})
+    if len(known) < 2:
+        return None
+    rng = random.Random("held-out rows")
+    questions = [_question(prompt, completion.strip(), known, rng) for prompt, completion in rows]
+    return Exam(tuple(questions), (), "the task's held-out rows")
+
+
+def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> Question:
+    wrong = [other for other in known if other != right]
+    choices = [right, *rng.sample(wrong, min(3, len(wrong)))]
+    rng.shuffle(choices)
+    return Question("task", prompt, tuple(choices), choices.index(right))
+
+
+def _run(
+    subject: Subject,
+    recipe: Recipe,
+    trainer: QuietTrainer,
+    examiner: Examiner,
+    watch: Watch,
+    trouble: str | None,
+    clock: Clock,
+) -> Run:
+    """Gather what happened."""
+    counted = _parameters(trainer.model)
+    tuned = _tuned(trainer.model, subject, recipe)
+    return Run(
+        recipe=recipe,
+        points=watch.points,
+        before=examiner.base_card(examiner.exam),
+        scored=None if watch.cut_short else score(tuned, examiner.exam),
+        exam=examiner.exam,
+        subject=tuned,
+        base=subject.name,
+        steps=trainer.state.global_step,
+        stopped=trainer.state.global_step < recipe.steps,
+        trouble=trouble,
+        replay_fraction=trainer.replayed / max(1, trainer.read),
+        seconds=clock.elapsed,
+        device=str(subject.device),
+        versions={m.__name__: m.__version__ for m in (caplab, torch, transformers, trl, peft)},
+        **counted,
+    )
+
+
+def _tuned(model: Any, subject: Subject, recipe: Recipe) -> Subject:
+    """Take the model out of its trainer, ready to be asked."""
+    model = unwrapped(model).eval()
+    model.zero_grad()
+    model.config.use_cache = subject.model.config.use_cache
+    name = f"{subject.name}, {recipe.method} {recipe.learning_rate:g}"
+    return Subject(model, subject.tokenizer, name)
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for size, trained in sizes if trained),
+        "total_parameters": sum(size for size, _ in sizes),
+    }
