@@ -21,20 +21,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caplab import plots, world
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
+    from caplab.guard import RegressionGuard
     from caplab.models import Subject, load
+    from caplab.recipe import Recipe
+    from caplab.run import Point, Run
     from caplab.stats import Report, compare, items_needed, wilson
+    from caplab.tuning import fine_tune
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Exam",
+    "Point",
     "Question",
+    "Recipe",
+    "RegressionGuard",
     "Report",
+    "Run",
     "Scorecard",
     "Subject",
     "Text",
     "compare",
     "exam",
+    "fine_tune",
     "items_needed",
     "load",
     "plots",
@@ -45,11 +54,15 @@ __all__ = [
 
 _NAMES = {
     "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
+    "guard": ["RegressionGuard"],
     "models": ["Subject", "load"],
+    "recipe": ["Recipe"],
+    "run": ["Point", "Run"],
     "stats": ["Report", "compare", "items_needed", "wilson"],
+    "tuning": ["fine_tune"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-_LOADS_FIRST = {"load": "torch", "score": "torch"}
+_LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch", "fine_tune": "trl"}
 
 
 def __getattr__(name: str) -> Any:
