@@ -36,6 +36,7 @@ __all__ = [
     "bootstrap",
     "compare",
     "items_needed",
+    "listed",
     "number",
     "power",
     "signed",
@@ -117,23 +118,36 @@ class Report:
     @property
     def sentence(self) -> str:
         """Say the finding in one line."""
-        row = self.overall
-        levels = f"{self.exam} {number(row.after)}, was {number(row.before)}"
-        found = [f"{verdict} in {_and(names)}" for verdict, names in self._by_verdict() if names]
+        found = [f"{verdict} in {listed(names)}" for verdict, names in self._by_verdict() if names]
         if len(found) > 1:
             found[-1] = found[-1].split()[0] + " elsewhere"
         details = found if len(found) > 1 else []
-        return "; ".join([f"{levels}: {self.verdict} ({self.words(row)})", *details])
+        return "; ".join([f"{self.levels}: {self.verdict} ({self.words(self.overall)})", *details])
+
+    @property
+    def levels(self) -> str:
+        """Say where the whole is and was: `classics .48, was .97`."""
+        what = self.exam if self.metric == "accuracy" else f"{self.metric} on {self.exam}"
+        return f"{what} {number(self.overall.after)}, was {number(self.overall.before)}"
+
+    @property
+    def conditions(self) -> str:
+        """Say what was compared with what, and by which rules."""
+        joint = f", joint over {len(self.capabilities)} capabilities" * (len(self.capabilities) > 1)
+        return (
+            f"{self.before} -> {self.after}; {self.metric}; budget {number(self.budget)}; "
+            f"{100 * self.confidence:g} % intervals{joint}"
+        )
 
     def words(self, row: Row) -> str:
         """Say how a row changed: `-.49, 95 % from -.55 to -.42`."""
-        change, level = self._change(row.change), f"{100 * self.confidence:g} %"
-        return f"{change}, {level} from {self._change(row.low)} to {self._change(row.high)}"
+        change, level = self.written(row.change), f"{100 * self.confidence:g} %"
+        return f"{change}, {level} from {self.written(row.low)} to {self.written(row.high)}"
 
     def __getitem__(self, name: str) -> Row:
         rows = {row.name: row for row in self.rows}
         if name not in rows:
-            hint = did_you_mean(name, rows) or f" It has {_and(list(rows))}."
+            hint = did_you_mean(name, rows) or f" It has {listed(list(rows))}."
             raise BadInput(f"This report has no row {name!r}.{hint}")
         return rows[name]
 
@@ -167,9 +181,11 @@ class Report:
                 raise BadInput(f"{os.fspath(path)} was saved by another version of caplab.")
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
 
-    def _change(self, value: float) -> str:
-        relative = self.metric == "probability"  # of where it started
-        return f"{100 * value:+.0f} %" if relative else signed(value)
+    def written(self, value: float) -> str:
+        """Write a change as this metric is read: `-.49`, or `-99 %` of where it started."""
+        if self.metric != "probability":
+            return signed(value)
+        return f"{100 * value:+.{1 if -1 < value < -0.99 else 0}f} %"
 
     def _by_verdict(self) -> list[tuple[str, list[str]]]:
         return [
@@ -178,7 +194,7 @@ class Report:
         ]
 
     def __repr__(self) -> str:
-        return "\n".join([*_text_table(self), "", self.sentence, *_notes(self), _small_print(self)])
+        return "\n".join([*_text_table(self), "", self.sentence, *_notes(self), self.conditions])
 
     def _repr_html_(self) -> str:
         return _html_table(self)
@@ -697,7 +713,8 @@ def signed(value: float) -> str:
     return f"+{text}" if value > 0 else text
 
 
-def _and(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Join names as a sentence does: `a, b and c`."""
     return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
@@ -707,7 +724,7 @@ _COLUMNS += ["lost", "gained", "kept", "p", "verdict"]
 
 def _cells(report: Report, row: Row) -> list[str]:
     p = "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}".removeprefix("0")
-    change, low, high = (report._change(value) for value in (row.change, row.low, row.high))
+    change, low, high = (report.written(value) for value in (row.change, row.low, row.high))
     levels, interval = [number(row.before), number(row.after), change], f"{low} to {high}"
     counts = [str(row.lost), str(row.gained), number(row.kept), p, row.verdict]
     return [row.name, str(row.n), *levels, interval, *counts]
@@ -730,16 +747,7 @@ def _text_table(report: Report) -> list[str]:
 def _notes(report: Report) -> list[str]:
     """Say each note once, behind the names of all rows that it is about."""
     notes = dict.fromkeys(row.note for row in report.rows if row.note)
-    return [f"{_and([r.name for r in report.rows if r.note == note])}: {note}" for note in notes]
-
-
-def _small_print(report: Report) -> str:
-    several = len(report.capabilities) > 1
-    joint = f", joint over the {len(report.capabilities)} capabilities" if several else ""
-    return (
-        f"{report.before} -> {report.after}; {report.metric}; budget {number(report.budget)}; "
-        f"{100 * report.confidence:g} % intervals{joint}"
-    )
+    return [f"{listed([r.name for r in report.rows if r.note == note])}: {note}" for note in notes]
 
 
 _BADGES = {REGRESSED: "#b3261e", HELD: "#1b7a56", UNDERPOWERED: "#666"}  # white text reads on each
@@ -753,7 +761,7 @@ def _html_table(report: Report) -> str:
     return (
         f"<div><b>{html.escape(report.sentence)}</b>"
         f'<table style="margin:.5em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<div style="opacity:.75">{notes}{html.escape(_small_print(report))}</div></div>'
+        f'<div style="opacity:.75">{notes}{html.escape(report.conditions)}</div></div>'
     )
 
 
