@@ -190,8 +190,10 @@ def as_markdown(output: NotebookNode) -> str:
     data = output.get("data", {})
     if "application/vnd.jupyter.widget-view+json" in data:
         return ""
-    if picture := data.get("image/png"):  # a data URI: Colab shows no attachments
-        return f"![Target output](data:image/png;base64,{picture.replace(chr(10), '')})"
+    if picture := data.get("image/png", "").replace("\n", ""):
+        width = output.metadata.get("image/png", {}).get("width", "")
+        # A data URI, because Colab shows no attachments.
+        return f'<img alt="Target output" width="{width}" src="data:image/png;base64,{picture}">'
     if markdown := data.get("text/markdown"):
         return markdown
     text = output.get("text", data.get("text/plain", "")).rstrip()

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SET_UP = Path(sys.prefix).resolve() == ROOT / ".venv"  # this is the Python that lab.py set up
 SCREENSHOTS = Path(__file__).parent / "screenshots"  # git-ignored
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The first two let it run as root without a GPU; the others keep it from calling home.
@@ -35,10 +36,9 @@ FLAGS = [
     "--no-first-run",
     "--disable-quic",
 ]
-# Tests must not save what they run into notebooks/, nor ask the internet for news.
 SETTINGS = {
-    "docmanager-extension/plugin": {"autosave": False},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},  # notebooks/ stay as they are committed
+    "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight can be read too
 }
 WITHOUT_SET_UP = """
 import lab, sys
@@ -52,12 +52,19 @@ class Lab:
 
     def __init__(self, page, address: str):
         self.page = page
-        self.address = address
+        self.address = address  # as lab.py prints it
+        self.asked: list[str] = []  # every address that the page asked for
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def start(self) -> None:
+        """Open the address that lab.py prints."""
+        self.page.goto(self.address)
+        self.page.locator(".jp-Notebook h1").wait_for()
 
     def open(self, notebook: str) -> None:
         """Open a notebook and wait until its kernel is ready for work."""
         self.page.goto(re.sub(r"/lab[^?]*", f"/lab/tree/{notebook}", self.address))
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        self.page.locator(".jp-Notebook h1").wait_for()
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
@@ -147,10 +154,10 @@ def without_browser(reason: str) -> str:
 def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start JupyterLab as lab.py does, and hand out the address that it prints."""
     home = tmp_path_factory.mktemp("jupyter")
-    for name, setting in SETTINGS.items():
+    for name, settings in SETTINGS.items():
         path = home / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(setting))
+        path.write_text(json.dumps(settings))
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
@@ -168,10 +175,17 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         process.wait(30)
 
 
+@pytest.fixture(scope="session")
+def set_up_by_lab_py() -> None:
+    """Skip what depends on settings that only lab.py's own environment has."""
+    if not SET_UP:
+        pytest.skip("this Python is not the one that lab.py set up: python lab.py test")
+
+
 def start_command(port: int) -> list[str]:
     """Run lab.py, without its set-up where this Python is not the one that it set up."""
     options = ["--no-browser", "--port", str(port)]
-    if Path(sys.prefix).resolve() == ROOT / ".venv":
+    if SET_UP:
         return [sys.executable, "lab.py", *options]
     return [sys.executable, "-c", WITHOUT_SET_UP, *options]
 

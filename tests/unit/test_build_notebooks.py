@@ -126,7 +126,7 @@ def test_target_outputs_stand_below_the_gaps(course):
     sources = [cell.source for cell in cells(course, "notebooks")]
     whole = sources.index("# your code here")
     assert "the answer" in sources[whole + 1]
-    assert "](data:image/png;base64," in sources[whole + 1]
+    assert 'src="data:image/png;base64,' in sources[whole + 1]
     assert "42" in sources[whole + 3]
 
 
@@ -159,7 +159,13 @@ def test_solutions_keep_outputs_and_widget_state_but_no_clock(course):
 @pytest.mark.parametrize(
     ("output", "shown"),
     [
-        ({"data": {"text/plain": "<Figure>", "image/png": "AB\nC\n"}}, "base64,ABC)"),
+        (
+            {
+                "data": {"text/plain": "<Figure>", "image/png": "AB\nC\n"},
+                "metadata": {"image/png": {"width": 864, "height": 432}},
+            },
+            'width="864" src="data:image/png;base64,ABC">',
+        ),
         ({"data": {"text/plain": "obj", "text/markdown": "**bold**"}}, "**bold**"),
         ({"data": {"text/plain": "a  b", "text/html": "<b>"}}, "````text\na  b\n````"),
         ({"text": "printed\n"}, "````text\nprinted\n````"),
@@ -248,7 +254,7 @@ def test_check_passes_on_what_the_tool_built_and_writes_nothing(course):
 HAND_EDITS = {
     "a learner's notebook: prose": ("notebooks", "Two questions.", "Five questions."),
     "a learner's notebook: code": ("notebooks", 'print(\\"ready\\")', 'print(\\"set\\")'),
-    "a learner's notebook: the target": ("notebooks", '"42\\n"', '"43\\n"'),
+    "a learner's notebook: the target": ("notebooks", '"> 42\\n"', '"> 43\\n"'),
     "a learner's notebook: a saved run": (
         "notebooks",
         '"execution_count": null',
