@@ -43,13 +43,14 @@ class Picture(Figure):
     def __init__(self, finding: str, width: float, height: float, note: str = "") -> None:
         super().__init__((width, height), DOTS, facecolor=PAPER)
         self.finding = finding
-        edge = 0.12 / width  # of the width, as matplotlib counts
-        self.set_layout_engine("constrained", rect=(edge, 0.02, 1 - 2 * edge, 0.96), h_pad=0.05)
-        left, top = 1.5 * edge, 1 - 0.13 / height
-        title = textwrap.fill(_plain(finding), int(8.6 * width))
-        self.suptitle(title, x=left, y=top, ha="left", color=INK, size=14, weight="bold")
+        across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
+        title = textwrap.wrap(_plain(finding), int(8.6 * width))
+        room = up * (1.5 + 2.6 * len(title))
+        self.set_layout_engine("constrained", rect=(across, up, 1 - 2 * across, 1 - up - room))
+        head = {"x": 1.5 * across, "y": 1 - 1.3 * up, "ha": "left", "va": "top"}
+        self.suptitle("\n".join(title), **head, color=INK, size=14, weight="bold")
         lines = [textwrap.fill(_plain(line), int(13 * width)) for line in note.splitlines()]
-        self.supxlabel("\n".join(lines), x=left, ha="left", color=PALE, size=10)
+        self.supxlabel("\n".join(lines), x=1.5 * across, ha="left", color=PALE, size=10)
 
     def png(self) -> bytes:
         """Render the picture as PNG with twice the pixels of the size shown.
@@ -83,7 +84,7 @@ def scorecard(card: Scorecard) -> Picture:
     """Draw the accuracy on each capability, with 95 % Wilson intervals and the level of chance."""
     groups = _groups(card)
     finding = _scorecard_finding(card)
-    picture = Picture(finding, 8.0, 1.6 + 0.4 * len(groups), "chance is what guessing would reach")
+    picture = Picture(finding, 8.0, 1.6 + 0.4 * len(groups), "bars: 95 % Wilson intervals; chance: what guessing would reach")
     axes = picture.subplots()
     for place, (right, chance) in enumerate(groups.values()):
         share = sum(right) / len(right)

@@ -760,7 +760,8 @@ def _html_table(report: Report) -> str:
     notes = "".join(f"<div>{html.escape(note)}</div>" for note in _notes(report))
     return (
         f"<div><b>{html.escape(report.sentence)}</b>"
-        f'<table style="margin:.5em 0"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        '<table style="margin:.5em 0;color:inherit;font:inherit">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<div style="opacity:.75">{notes}{html.escape(report.conditions)}</div></div>'
     )
 
@@ -768,7 +769,8 @@ def _html_table(report: Report) -> str:
 def _html_row(report: Report, row: Row) -> str:
     name, *numbers, verdict = map(html.escape, _cells(report, row))
     badge = f"background:{_BADGES[row.verdict]};color:#fff;padding:.1em .5em;border-radius:.6em"
-    cells = "".join(f'<td style="text-align:right">{number}</td>' for number in numbers)
+    right = '<td style="text-align:right;padding:.2em .6em">'
+    cells = "".join(f"{right}{number}</td>" for number in numbers)
     return (
         f'<tr title="{html.escape(row.note)}"><th style="text-align:left">{name}</th>{cells}'
         f'<td style="text-align:left"><span style="{badge}">{verdict}</span></td></tr>'

@@ -114,15 +114,17 @@ def test_all_words_are_readable_on_the_paper(report, base):
             assert contrast >= 4.5 or not text.get_text()
 
 
-def test_nothing_that_is_written_is_cut_off(report):
+def test_nothing_that_is_written_is_cut_off_or_written_over(report):
     wordy = card([True] * 192, {"a rather long name of a capability": 192}, subject="long " * 30)
     for picture in (plots.before_after(report), plots.scorecard(wordy)):
         picture.draw_without_rendering()
-        inside = picture.bbox
-        for text in [*picture.texts, *picture.axes[0].get_yticklabels(), *picture.axes[-1].texts]:
-            box = text.get_window_extent()
+        inside, texts = picture.bbox, [*picture.texts, *picture.axes[0].get_yticklabels()]
+        texts += [text for axes in picture.axes for text in [*axes.texts, axes.xaxis.label]]
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        for place, box in enumerate(boxes):
             assert inside.x0 <= box.x0 <= box.x1 <= inside.x1
             assert inside.y0 <= box.y0 <= box.y1 <= inside.y1
+            assert box.count_overlaps(boxes[:place]) == 0
 
 
 def test_png_is_sharp_and_small(report):
