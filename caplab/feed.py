@@ -198,16 +198,22 @@ def own_words(subject: Subject, count: int, seed: int = 0) -> list[str]:
 
 
 def _write(subject: Subject, generator: torch.Generator) -> list[str]:
-    """Write one block of texts, token by token."""
-    model, tokenizer = subject.model, subject.tokenizer
+    """Write one block of texts."""
+    ids = _sample(subject, generator, _BLOCK, min(_LONGEST, subject.context))
+    return list(subject.tokenizer.batch_decode(ids, skip_special_tokens=True))
+
+
+def _sample(subject: Subject, generator: torch.Generator, count: int, length: int) -> torch.Tensor:
+    """Draw token after token, each from the model's own distribution."""
+    tokenizer = subject.tokenizer
     end = tokenizer.eos_token_id
     start = next(i for i in (tokenizer.bos_token_id, end, tokenizer.pad_token_id) if i is not None)
-    ids = torch.full((_BLOCK, 1), start, device=subject.device)  # (texts, tokens so far)
+    ids = torch.full((count, 1), start, device=subject.device)  # (texts, tokens so far)
     past, ended = None, torch.zeros_like(ids, dtype=torch.bool)
-    with measuring(model):
-        while ids.shape[1] < min(_LONGEST, subject.context) and not ended.all():
+    with measuring(subject.model):
+        while ids.shape[1] < length and not ended.all():
             read = {"input_ids": ids[:, -1:], "attention_mask": torch.ones_like(ids)}
-            out = model(**read, past_key_values=past, use_cache=True)
+            out = subject.model(**read, past_key_values=past, use_cache=True)
             chances = out.logits[:, -1].float().softmax(-1)  # (texts, vocabulary)
             drawn = torch.multinomial(chances, 1, generator=generator).masked_fill(ended, end or 0)
             ids, past, ended = (
@@ -215,7 +221,7 @@ def _write(subject: Subject, generator: torch.Generator) -> list[str]:
                 out.past_key_values,
                 ended | (drawn == end),
             )
-    return list(tokenizer.batch_decode(ids[:, 1:], skip_special_tokens=True))
+    return ids[:, 1:]
 
 
 def digest(model: torch.nn.Module) -> str:

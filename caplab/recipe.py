@@ -67,9 +67,11 @@ class Recipe:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; a field that is not there keeps its default."""
         try:
-            given = dict(json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"This is not a recipe in JSON: {text!r:.80}.") from error
+            given = json.loads(text)
+        except (TypeError, ValueError):
+            given = None
+        if not isinstance(given, dict):
+            raise BadInput(f"This is not a recipe in JSON: {text!r:.80}.")
         if (version := given.pop("format", _FORMAT)) != _FORMAT:
             raise BadInput(
                 f"The recipe has format {version!r}, this caplab reads {_FORMAT}. Update caplab."
@@ -173,8 +175,10 @@ def _one_of(choices: Any) -> _Rule:
 
 def _modules(name: str, value: Any) -> str | tuple[str, ...]:
     """Take one of the two words for many modules, or their names."""
+    if value in ("all-linear", "attention"):
+        return str(value)
     if isinstance(value, str):
-        return value if value in ("all-linear", "attention") else (value,)
+        value = (value,)
     names = tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(each, str) and each for each in names):
         _refuse(name, value, "'all-linear', 'attention' or a tuple of names such as ('c_attn',)")

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 import caplab
 from caplab.errors import BadInput
-from caplab.exam import Exam, Question, score
+from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
 from caplab.models import Subject
@@ -63,7 +63,11 @@ def fine_tune(
         if task_exam is None:
             task_exam = load_exam("task") if task is None else _exam_of(test)
         examiner = Examiner(
-            subject, exam or load_exam(), task_exam, tokens(test, subject) if test else rows
+            subject,
+            exam or load_exam(),
+            task_exam,
+            tokens(test, subject) if test else rows,
+            progress=on_point is None,
         )
         trainer = make_trainer(subject, recipe, fed, callbacks)
         looks = _steps_to_look(recipe.steps, every)
@@ -128,7 +132,7 @@ def _run(
         recipe=recipe,
         points=watch.points,
         before=examiner.base_card(examiner.exam),
-        scored=None if watch.cut_short else score(tuned, examiner.exam),
+        scored=None if watch.cut_short else examiner.final_card(tuned),
         exam=examiner.exam,
         subject=tuned,
         base=subject.name,

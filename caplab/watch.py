@@ -92,8 +92,16 @@ _base_cards: dict[tuple[str, str], Scorecard] = {}
 class Examiner:
     """Ask what a point reports: a sample of either exam, and the distance from the base."""
 
-    def __init__(self, subject: Subject, exam: Exam, task_exam: Exam | None, rows: Dataset) -> None:
-        self.subject, self.exam = subject, exam
+    def __init__(
+        self,
+        subject: Subject,
+        exam: Exam,
+        task_exam: Exam | None,
+        rows: Dataset,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.subject, self.exam, self._progress = subject, exam, progress
         self._weights = digest(subject.model)
         self._classics = exam.sample(min(_ASKED, len(exam)))
         self._task = task_exam.sample(min(_ASKED_OF_TASK, len(task_exam))) if task_exam else None
@@ -103,10 +111,14 @@ class Examiner:
         """Score the base; what it answered once, in whatever run, is not asked again."""
         key = (self._weights, exam.fingerprint)
         if key not in _base_cards:
-            _base_cards[key] = score(self.subject, exam)
+            _base_cards[key] = score(self.subject, exam, progress=self._progress)
             for oldest in list(_base_cards)[:-_CARDS_KEPT]:
                 _base_cards.pop(oldest)
         return replace(_base_cards[key], subject=self.subject.name)
+
+    def final_card(self, tuned: Subject) -> Scorecard:
+        """Score the tuned subject on the whole exam."""
+        return score(tuned, self.exam, progress=self._progress)
 
     def look(self, model: Any | None, step: int, **known: Any) -> Point:
         """Ask the model, or the base where none is given."""
