@@ -53,7 +53,8 @@ import sys
 from importlib.metadata import version
 
 if "google.colab" in sys.modules:
-    %pip install -q torch=={version("torch")} git+https://github.com/REPOSITORY"""
+    course, torch_stays = "REPOSITORY", version("torch")
+    %pip install -q torch=={torch_stays} git+https://github.com/{course}"""
 
 COUNTERPART = {
     "notebooks": {"other": "solutions", "link": "Worked solutions"},

@@ -78,7 +78,7 @@ class Lab:
         for item in others:
             self.page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
 
-    def run_all(self, seconds: float = 120) -> None:
+    def run_all(self, seconds: float = 300) -> None:
         """Run every cell; fail at the first error, with its text."""
         self.menu("Run", "Run All Cells")
         self.page.wait_for_function(FINISHED, timeout=seconds * 1000)
@@ -221,6 +221,6 @@ def browser(chromium: str) -> Iterator:
 def lab(server: str, browser) -> Iterator[Lab]:
     """Open a fresh tab, with no memory of other tests."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     yield Lab(page, server)
     page.close()

@@ -19,7 +19,7 @@ def test_the_first_lesson_runs_and_shows_what_the_model_can_do(lab):
     lab.run_all()
     text = lab.text()
     assert "What is the capital of France? -> Paris" in text
-    assert re.search(r"^overall +", text, re.MULTILINE)
+    assert re.search(r"^overall\s", text, re.MULTILINE)
     assert lab.page.locator(".jp-OutputArea-output img").count() == 1
     assert text.count("Target output") == 2
     lab.screenshot("start_here")
