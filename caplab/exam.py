@@ -304,9 +304,9 @@ def score(
     """Ask a subject every question of an exam, and measure its loss on the exam's texts.
 
     The subject is measured in evaluation mode and left as it was: a training can go on as if nobody
-    had asked. `batch_size` counts questions in one forward pass; left out, it follows from the
-    tokens that fit. Texts longer than the context are read in windows that overlap by one token,
-    so that every token but a text's first is predicted once.
+    had asked. `batch_size` counts rows of some 128 tokens in one forward pass; left out, it follows
+    from the device. Texts longer than the context are read in windows that overlap by one token, so
+    that every token but a text's first is predicted once.
     """
     from caplab.likelihood import likelihoods
     from caplab.models import Subject

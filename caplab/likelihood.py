@@ -1,26 +1,25 @@
 """How likely does a model find a text? The engine under `score`.
 
-A question is one row: its prompt once, then its choices side by side, as the branches of a tree.
-A token sees the tokens on its way back to the root and nothing else, and its position is its depth,
-so each choice reads as if it stood alone behind the prompt. Of the output head, the largest layer
-of a small model, only the rows are computed that a choice needs.
+Questions are written side by side as the branches of a tree: what begins alike is read once, be it
+the prompt of four choices or the opening words of many prompts. A token sees the tokens on its way
+back to the root and nothing else, and its position is its depth, so that each choice reads as if
+it stood alone behind its prompt. The output head, the largest layer of a small model, computes only
+the places that a choice needs.
 
-That needs a model that obeys a four-dimensional attention mask and given positions. Such families
-are named in `SHARING`, each with a test against the plain way; every other model gets the plain
-way, one row per choice, which holds for whatever reads from left to right.
+That takes a model that obeys a four-dimensional attention mask and given positions. Such families
+are named in `SHARING`, each with a test against the definition. Every other model reads one plain
+row after the other, which holds for whatever reads from left to right.
 """
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, chain, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from caplab.errors import BadInput
@@ -31,29 +30,34 @@ if TYPE_CHECKING:
 
 __all__ = ["SHARING", "Likelihoods", "likelihoods"]
 
-SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2"})
+SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2", "qwen3"})
+_ROW = 128  # tokens in a tree; longer ones share more and pay for it in attention (measured)
 _TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # in one forward pass; measured on the first
 _LOGITS = 2**26  # in one forward pass at most: 256 MB
 _PLANS_KEPT = 16  # of one tokenizer
 
-Tokens = list[int]
 
-
-@dataclass(frozen=True)
-class Likelihoods:
-    """The log-likelihood of each choice of each question, and of each text with its length."""
+class Likelihoods(NamedTuple):
+    """The log-likelihood of each choice of each question; nats and tokens of each text."""
 
     choices: tuple[tuple[float, ...], ...]
     texts: tuple[tuple[float, int], ...]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One input of the model: a tree of tokens, every branch written out before the next begins."""
+class Reading(NamedTuple):
+    """Tokens to read in one go; those from `start` on are scored, for their owner."""
 
-    tokens: Tokens
-    parents: list[int]
-    picks: list[tuple[int, int, int]]  # at this place, how likely is that token, for which owner?
+    tokens: list[int]
+    start: int
+    owner: int
+
+
+class Row(NamedTuple):
+    """One input of the model: a tree of tokens, each branch written out before the next begins."""
+
+    tokens: list[int]
+    parents: list[int]  # the place of the token before; -1 at a root
+    picks: list[tuple[int, int, int]]  # after this place, how likely is that token, for whom?
 
     @property
     def branching(self) -> bool:
@@ -62,7 +66,7 @@ class Row:
 
     @property
     def depths(self) -> list[int]:
-        """Tell how far each token is from the root: its position for the model."""
+        """Tell how far each token is from its root: its position for the model."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
@@ -72,24 +76,22 @@ class Row:
     def ends(self) -> list[int]:
         """Tell where the branch below each token ends, so that i sees j when j <= i < ends[j]."""
         ends = list(range(1, len(self.tokens) + 1))
-        for place in range(len(ends) - 1, 0, -1):
-            parent = self.parents[place]
-            ends[parent] = max(ends[parent], ends[place])
+        for place, parent in reversed([*enumerate(self.parents)]):
+            if parent >= 0:
+                ends[parent] = max(ends[parent], ends[place])
         return ends
 
 
-def grow(prompt: Tokens, choices: Iterable[tuple[int, Tokens]]) -> Row:
-    """Grow the tree of a prompt and its choices, given as (owner, tokens).
-
-    In sorted order, choices that begin alike stand together: each branch is one stretch of places.
-    """
-    row = Row(list(prompt), list(range(-1, len(prompt) - 1)), [])
+def grow(readings: Iterable[Reading]) -> Row:
+    """Grow the tree of some readings, which come in the order of their tokens."""
+    row = Row([], [], [])
     grown: dict[tuple[int, int], int] = {}
-    for owner, choice in sorted(choices, key=lambda item: item[1]):
-        place = len(prompt) - 1
-        for step, token in enumerate(choice):
-            row.picks.append((place, token, owner))
-            if step == len(choice) - 1:
+    for tokens, start, owner in readings:
+        place = -1
+        for step, token in enumerate(tokens):
+            if step >= start:
+                row.picks.append((place, token, owner))
+            if step == len(tokens) - 1:
                 break  # the last token is predicted and never read
             if (place, token) not in grown:
                 grown[place, token] = len(row.tokens)
@@ -99,46 +101,72 @@ def grow(prompt: Tokens, choices: Iterable[tuple[int, Tokens]]) -> Row:
     return row
 
 
-@dataclass(frozen=True)
-class Batch:
+def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
+    """Put readings that begin alike into one row: as a tree, or only while it stays a sequence."""
+    group: list[Reading] = []
+    last: list[int] = []
+    size = 0
+    for reading in sorted(readings):
+        read = reading.tokens[:-1]
+        alike = _alike(last, read)
+        room = max(_ROW, 2 * len(read))
+        fits = size + len(read) - alike <= room if sharing else alike == len(last)
+        if group and not fits:
+            yield grow(group)
+            group, size, alike = [], 0, 0
+        group.append(reading)
+        size, last = size + len(read) - alike, read
+    if group:
+        yield grow(group)
+
+
+def _alike(one: list[int], other: list[int]) -> int:
+    """Count the tokens with which both begin."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+class Batch(NamedTuple):
     """Rows of about one length, padded at their ends, where no token that counts sees them."""
 
     tokens: Tensor  # (rows, places)
     depths: Tensor  # (rows, places)
     ends: Tensor  # (rows, places)
-    picks: Tensor  # (4, picks): row, place, token, owner
+    asked: Tensor  # (2, asked): the row and the place after which a token matters
+    picks: Tensor  # (3, picks): which of the asked, the token, its owner
     branching: bool
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Batch":
         """Pad the rows to the longest; a place of padding sees itself alone."""
         length = max(len(row.tokens) for row in rows)
-
-        def padded(values: list[list[int]]) -> Tensor:
-            return torch.tensor([[*row, *range(len(row) + 1, length + 1)] for row in values])
-
-        picks = [(number, *pick) for number, row in enumerate(rows) for pick in row.picks]
+        own = range(1, length + 1)
+        picks = [(n, *pick) for n, row in enumerate(rows) for pick in row.picks]
+        asked = {spot: number for number, spot in enumerate(dict.fromkeys(p[:2] for p in picks))}
         return cls(
-            tokens=torch.tensor([row.tokens + [0] * (length - len(row.tokens)) for row in rows]),
-            depths=torch.tensor([row.depths + [0] * (length - len(row.tokens)) for row in rows]),
-            ends=padded([row.ends for row in rows]),
-            picks=torch.tensor(picks).T,
+            tokens=_padded([row.tokens for row in rows], [0] * length),
+            depths=_padded([row.depths for row in rows], [0] * length),
+            ends=_padded([row.ends for row in rows], own),
+            asked=torch.tensor(list(asked)).T,
+            picks=torch.tensor(
+                [(asked[n, place], token, owner) for n, place, token, owner in picks]
+            ).T,
             branching=any(row.branching for row in rows),
         )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An exam made ready for one tokenizer: tokenised, sorted, batched."""
+def _padded(rows: list[list[int]], filling: Sequence[int]) -> Tensor:
+    """Fill up each row from its end on."""
+    return torch.tensor([[*row, *filling[len(row) :]] for row in rows])
+
+
+class Plan(NamedTuple):
+    """An exam made ready for one tokenizer: tokenised, packed, batched."""
 
     batches: list[Batch]
+    owners: Tensor  # (picks,): the choices are numbered first, then the texts
     choices: list[int]  # of each question
     texts: int
-
-    @property
-    def owners(self) -> Tensor:
-        """Tell whose each picked token is: the choices are numbered first, then the texts."""
-        return torch.cat([batch.picks[3] for batch in self.batches])
 
 
 def likelihoods(
@@ -153,14 +181,13 @@ def likelihoods(
             f"{subject.name} answers with NaN, not with probabilities: its weights have diverged. "
             "Train with a lower learning rate, or load the model again."
         )
-    owners = plan.owners
     ends = [0, *accumulate(plan.choices)]
-    lost = torch.zeros(ends[-1] + plan.texts, dtype=torch.double).index_add_(0, owners, nats)
-    tokens = owners.bincount(minlength=len(lost)).tolist()
-    sums = lost.tolist()
+    nothing = torch.zeros(ends[-1] + plan.texts, dtype=torch.double)
+    lost = nothing.index_add(0, plan.owners, nats).tolist()
+    tokens = plan.owners.bincount(minlength=len(lost)).tolist()
     return Likelihoods(
-        choices=tuple(tuple(-nats for nats in sums[start:end]) for start, end in pairwise(ends)),
-        texts=tuple(zip(sums[ends[-1] :], tokens[ends[-1] :], strict=True)),
+        choices=tuple(tuple(-nats for nats in lost[start:end]) for start, end in pairwise(ends)),
+        texts=tuple(zip(lost[ends[-1] :], tokens[ends[-1] :], strict=True)),
     )
 
 
@@ -182,17 +209,18 @@ def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]
 def _surprise(model: Any, batch: Batch, sharing: bool) -> Tensor:
     """Compute how unlikely the model finds each picked token, in nats."""
     device = next(model.parameters()).device
-    tokens = batch.tokens.to(device)
-    rows, places, targets, _ = batch.picks.to(device)
+    tokens, asked = batch.tokens.to(device), batch.asked.to(device)
+    which, targets, _ = batch.picks.to(device)
     reading = {"attention_mask": torch.ones_like(tokens)}  # padding comes last and needs no mask
     if batch.branching:
         mask = _mask(batch.ends.to(device), model.dtype)
         reading = {"attention_mask": mask, "position_ids": batch.depths.to(device)}
-    with _only(model, rows, places) if sharing else nullcontext():
-        logits = model(input_ids=tokens, use_cache=False, **reading).logits  # (picks, vocabulary)
+    with _only(model, asked) if sharing else nullcontext():
+        logits = model(input_ids=tokens, use_cache=False, **reading).logits  # (asked, vocabulary)
     if logits.ndim == 3:  # (rows, places, vocabulary), after the virtual tokens of a tuned prompt
-        logits = logits[:, -tokens.shape[1] :][rows, places]
-    return cross_entropy(logits.float(), targets, reduction="none")
+        logits = logits[:, -tokens.shape[1] :][tuple(asked)]
+    nats: Tensor = -logits.float().log_softmax(-1)[which, targets]
+    return nats
 
 
 def _mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
@@ -204,10 +232,10 @@ def _mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _only(model: Any, rows: Tensor, places: Tensor) -> Iterator[None]:
-    """Hand the output head the hidden states that are picked, and no others."""
+def _only(model: Any, asked: Tensor) -> Iterator[None]:
+    """Hand the output head the places that are asked for, and no others."""
     head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][rows, places],))
+    hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][tuple(asked)],))
     try:
         yield
     finally:
@@ -254,23 +282,20 @@ def _room(subject: Subject) -> int:
 def _make_plan(
     subject: Subject, exam: "Exam", sharing: bool, room: int, batch_size: int | None
 ) -> Plan:
-    """Tokenise an exam, grow its trees and batch them, the longest first."""
+    """Tokenise an exam, pack it into rows and batch them, the longest first."""
     questions = _tokenise(subject.tokenizer, exam)
     _check_lengths(subject, exam, questions)
-    asked: list[Row] = []
-    read: list[Row] = []
-    owner = 0
-    for prompt, choices in questions:
-        asked += _rows(prompt, list(enumerate(choices, owner)), sharing)
-        owner += len(choices)
+    pairs = [(prompt, choice) for prompt, choices in questions for choice in choices]
+    asked = [Reading(p + choice, len(p), owner) for owner, (p, choice) in enumerate(pairs)]
     texts = _encode(subject.tokenizer, [text.text for text in exam.texts])
-    for number, tokens in enumerate(texts, owner):
-        read += _windows(tokens, number, subject.context)
-    batches = [*_batches(asked, room, batch_size), *_batches(read, room, batch_size)]
-    return Plan(batches, [len(choices) for _, choices in questions], len(texts))
+    windows = [_windows(text, n, subject.context) for n, text in enumerate(texts, len(asked))]
+    rows = (pack(asked, sharing), pack(chain(*windows), sharing=False))
+    batches = [batch for kind in rows for batch in _batches(kind, room, batch_size)]
+    owners = torch.cat([batch.picks[2] for batch in batches])
+    return Plan(batches, owners, [len(choices) for _, choices in questions], len(texts))
 
 
-def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[Tokens, list[Tokens]]]:
+def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[list[int], list[list[int]]]]:
     """Split each question into the tokens of its prompt and those of its choices.
 
     As lm-evaluation-harness does it: a choice is what the whole text has beyond the length of the
@@ -285,7 +310,7 @@ def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[Tokens, list[Tokens]]]
     ]
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> list[Tokens]:
+def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Tokenise as the tokenizer is set, but never put a second start before a text that has one."""
     start = tokenizer.bos_token or tokenizer.eos_token
     started = [bool(start) and text.startswith(start) for text in texts]
@@ -298,7 +323,7 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[Tokens]:
 
 
 def _check_lengths(
-    subject: Subject, exam: "Exam", questions: list[tuple[Tokens, list[Tokens]]]
+    subject: Subject, exam: "Exam", questions: list[tuple[list[int], list[list[int]]]]
 ) -> None:
     """Refuse what the model cannot read whole: nothing is ever cut off."""
     for number, (prompt, choices) in enumerate(questions):
@@ -316,30 +341,19 @@ def _check_lengths(
             )
 
 
-def _rows(prompt: Tokens, choices: list[tuple[int, Tokens]], sharing: bool) -> list[Row]:
-    """Write a question as one tree, or as one row for each different reading."""
-    if sharing:
-        return [grow(prompt, choices)]
-    readings: dict[tuple[int, ...], list[tuple[int, Tokens]]] = {}
-    for owner, choice in choices:
-        readings.setdefault(tuple(choice[:-1]), []).append((owner, choice))
-    return [grow(prompt, alike) for alike in readings.values()]
-
-
-def _windows(tokens: Tokens, owner: int, context: int) -> Iterator[Row]:
+def _windows(tokens: list[int], owner: int, context: int) -> Iterator[Reading]:
     """Cut a text into windows that each begin with the last token of the one before.
 
     So every token but the very first is predicted once, from what its own window has before it.
     """
     for start in range(0, len(tokens) - 1, context):
-        first, *rest = tokens[start : start + context + 1]
-        yield grow([first], [(owner, rest)])
+        yield Reading(tokens[start : start + context + 1], 1, owner)
 
 
-def _batches(rows: list[Row], room: int, size: int | None) -> Iterator[Batch]:
+def _batches(rows: Iterable[Row], room: int, size: int | None) -> Iterator[Batch]:
     """Put rows of like length together, the longest first: memory runs out at once or never."""
-    rows = sorted(rows, key=lambda row: -len(row.tokens))
-    while rows:
-        count = size or max(1, room // len(rows[0].tokens))
-        yield Batch.of(rows[:count])
-        rows = rows[count:]
+    left = sorted(rows, key=lambda row: -len(row.tokens))
+    while left:
+        count = size or max(1, room // len(left[0].tokens))
+        yield Batch.of(left[:count])
+        left = left[count:]
