@@ -16,7 +16,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -262,11 +262,14 @@ def bootstrap(
     """
     import numpy as np
 
-    values = np.asarray(differences, dtype=float)
-    tail = _expanded_tail((1 - confidence) / 2, len(values))
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(values), size=(resamples, len(values)), dtype=np.int32)
-    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
+    values, rng = np.asarray(differences, dtype=float), np.random.default_rng(seed)
+    n = len(values)
+    if n == 0:
+        raise BadInput("There are no differences to resample: give one per item.")
+    picks = (rng.integers(n, size=(k, n), dtype=np.int32) for k in _batches(resamples, n))
+    means = np.concatenate([values[batch].mean(axis=1) for batch in picks])
+    tail = _expanded_tail((1 - confidence) / 2, n)
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -300,6 +303,8 @@ def power(
     Exact, over all outcomes of counting answers; that probabilities may acquit is not counted on.
     """
     _check_plan(drop, budget, confidence, churn, capabilities)
+    if n < 1:
+        raise BadInput(f"n is {n}: an exam has at least one item.")
     return _power(n, drop, budget, (1 - confidence) / capabilities, churn)
 
 
@@ -555,10 +560,17 @@ def _sign_flip_test(differences: Any, seed: int) -> float:
     """Return the p-value of "before and after could be swapped in any item"."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    signs = rng.integers(2, size=(RESAMPLES, len(differences)), dtype=np.int8) * 2.0 - 1.0
-    seen = abs(differences.sum())
-    return float((1 + (abs(signs @ differences) >= seen * (1 - 1e-9)).sum()) / (1 + RESAMPLES))
+    rng, n, seen = np.random.default_rng(seed), len(differences), abs(differences.sum())
+    signs = (rng.integers(2, size=(k, n), dtype=np.int8) for k in _batches(RESAMPLES, n))
+    sums = np.concatenate([(2.0 * batch - 1.0) @ differences for batch in signs])
+    return float((1 + (abs(sums) >= seen * (1 - 1e-9)).sum()) / (1 + RESAMPLES))
+
+
+def _batches(resamples: int, n: int) -> Iterator[int]:
+    """Split the resamples so that exams of many thousand items fit into memory."""
+    most = max(1, 2_000_000 // n)
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)
 
 
 def _expanded_tail(tail: float, n: int) -> float:
@@ -608,7 +620,8 @@ def _read(card: Scorecard, metric: str) -> Any:
     likeliest = scores.max(axis=1, keepdims=True)
     odds = np.exp(scores - likeliest)
     items["right"] = card.correct_norm if per_character else card.correct
-    items["share"] = (odds[np.arange(len(items)), answers]) / odds.sum(axis=1)
+    share = odds[np.arange(len(items)), answers] / odds.sum(axis=1)
+    items["share"] = np.maximum(share, sys.float_info.min)
     right = [scores[answer] for scores, answer in zip(card.loglikelihoods, answers, strict=True)]
     length = [sizes[answer] for sizes, answer in zip(card.characters, answers, strict=True)]
     items["log_probability"] = np.maximum(right, _SMALLEST)

@@ -1,7 +1,9 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -207,6 +209,15 @@ def test_bootstrap_agrees_with_student_on_well_behaved_differences():
     assert bootstrap(values, seed=1) != bootstrap(values) == bootstrap(values)
 
 
+def test_exams_of_many_thousand_items_need_little_memory():
+    values = np.random.default_rng(6).normal(size=20_000)
+    tracemalloc.start()
+    bootstrap(values, resamples=400)
+    stats._sign_flip_test(values, seed=0)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
 def test_swapping_before_and_after_mirrors_the_report():
     rng = np.random.default_rng(7)
     before, after = card(known(rng) - 4), card(known(rng) - 5)
@@ -275,8 +286,11 @@ def test_intervals_cover_the_true_change(n, alpha):
 
 
 def covers(lost, gained, n, alpha, change):
-    low, high = stats._score_interval(lost, gained, n, alpha)
+    low, high = interval(int(lost), int(gained), n, alpha)
     return low <= change <= high
+
+
+interval = cache(stats._score_interval)
 
 
 @pytest.mark.parametrize("n", [24, 64, 260])
@@ -295,7 +309,7 @@ def test_false_alarms_stay_within_the_stated_level(n, drop, gain):
 def convicted(lost, gained, n, alpha):
     """Whether these counts are REGRESSED at a budget of .02: what `compare` says, for many."""
     pairs, places = np.unique(np.stack([lost, gained]).reshape(2, -1), axis=1, return_inverse=True)
-    highs = [stats._score_interval(int(a), int(b), n, alpha)[1] for a, b in pairs.T]
+    highs = [interval(int(a), int(b), n, alpha)[1] for a, b in pairs.T]
     significant = stats._mcnemar_test(*pairs) <= alpha
     return ((np.array(highs) < -0.02) & significant)[places].reshape(lost.shape)
 
@@ -320,11 +334,11 @@ def test_probability_seldom_acquits_a_true_drop_beyond_the_budget(n):
     """Margins of all items slip alike, until just over .02 of the answers are lost."""
     rng, sizes = np.random.default_rng(11), {"a": n}
     held = 0
-    for _ in range(200):
+    for _ in range(120):
         margins = rng.normal(6, 2, n)
         slipped = margins - rng.normal(1.3, 1.3, n)  # P(margin < 0) rises from .001 to .025
         held += compare(card(margins, sizes=sizes), card(slipped, sizes=sizes)).verdict == "HELD"
-    assert held / 200 <= 0.05
+    assert held / 120 <= 0.05
 
 
 def test_the_bootstrap_of_log_ratios_covers():
@@ -344,7 +358,7 @@ def test_planned_exams_deliver_the_power_they_promise():
     for drop, churn, verdict in ((0.2, 0.02, "REGRESSED"), (0.0, 0.002, "HELD")):
         n = items_needed(drop, 0.8, churn=churn)
         promised = power(n, drop, churn=churn)
-        flips = rng.multinomial(n, [churn + drop, churn, 1 - drop - 2 * churn], size=60)
+        flips = rng.multinomial(n, [churn + drop, churn, 1 - drop - 2 * churn], size=40)
         pairs = (small(n, *map(int, counts[:2]), knew=n - 20) for counts in flips)
         delivered = np.mean([compare(*pair).overall.verdict == verdict for pair in pairs])
         assert delivered == pytest.approx(promised, abs=0.12)
@@ -492,6 +506,8 @@ def test_nothing_to_compare_is_said_so():
     empty = card(np.ones(0), sizes={})
     with pytest.raises(BadInput, match="no questions"):
         compare(empty, empty)
+    with pytest.raises(BadInput, match="no differences"):
+        bootstrap([])
     reserved = card(np.ones(3), sizes={"overall": 3})
     with pytest.raises(BadInput, match="rename"):
         compare(reserved, reserved)
