@@ -275,7 +275,7 @@ def outcomes(n, loss, gain):
 def test_intervals_cover_the_true_change(n, alpha):
     """Exactly, over all outcomes: never far below the stated level, and above it on average."""
     covered = []
-    for drop in (0, 0.02, 0.1, 0.3):
+    for drop in (0, 0.02, 0.05, 0.3):
         for gain in (0, 0.01, 0.05):
             lost, gained, chances = outcomes(n, gain + drop, gain)
             likely = chances > 1e-7
@@ -363,6 +363,19 @@ def test_planned_exams_deliver_the_power_they_promise():
         delivered = np.mean([compare(*pair).overall.verdict == verdict for pair in pairs])
         assert delivered == pytest.approx(promised, abs=0.12)
         assert promised >= 0.8 > power(n - 1, drop, churn=churn)
+
+
+@pytest.mark.parametrize(("drop", "budget"), [(0.3, 0), (0.3, 0.1), (0.0, 0.4)])
+def test_power_is_what_compare_would_say_summed_over_all_outcomes(drop, budget):
+    lost, gained, chances = outcomes(12, 0.05 + drop, 0.05)
+    expected = "HELD" if drop < budget else "REGRESSED"
+    total = 0.0
+    for losses, gains, chance in zip(lost, gained, chances, strict=True):
+        before, after = small(12, int(losses), int(gains))
+        row = compare(before, after, budget=budget).overall
+        verdict = "HELD" if row.low >= -budget else "REGRESSED" if row.high < -budget else ""
+        total += chance * (verdict == expected)
+    assert power(12, drop, budget=budget, churn=0.05) == pytest.approx(total, abs=1e-6)
 
 
 def test_smaller_drops_surer_verdicts_and_more_capabilities_need_more_items():
