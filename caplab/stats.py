@@ -62,6 +62,9 @@ _FORMAT = "caplab report 1"
 _SMALLEST = math.log(sys.float_info.min)  # stands for log(0), so that averages stay finite
 
 
+# ---------------------------------------------------------------- the report
+
+
 @dataclass(frozen=True)
 class Row:
     """One capability, or all of them: before, after, the change with its interval, the verdict."""
@@ -200,6 +203,9 @@ class Report:
         return _html_table(self)
 
 
+# ---------------------------------------------------------------- the comparison
+
+
 def compare(
     before: Scorecard,
     after: Scorecard,
@@ -287,6 +293,9 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
+# ---------------------------------------------------------------- planning an exam
+
+
 def power(
     n: int,
     drop: float,
@@ -339,6 +348,9 @@ def items_needed(
         reached = _power(middle, drop, budget, alpha, churn) >= power
         few, enough = (few, middle) if reached else (middle, enough)
     return enough
+
+
+# ---------------------------------------------------------------- from evidence to verdict
 
 
 @dataclass(frozen=True)
@@ -487,7 +499,8 @@ def _judge(evidence: _Evidence) -> tuple[str, str]:
 
 def _unknown_note(evidence: _Evidence) -> str:
     right, chance = evidence.old["right"].mean(), evidence.old["chance"].mean()
-    return f"the base never knew this ({number(right)}, chance {number(chance)}): nothing to lose"
+    levels = f"{number(right)}, chance {number(chance)}"
+    return f"the base never knew this, or too few items show it ({levels}): nothing to lose"
 
 
 def _collapsed_note(evidence: _Evidence) -> str:
@@ -506,6 +519,9 @@ def _underpowered_note(evidence: _Evidence) -> str:
     if not budget:
         return "no exam can exclude every drop: allow a budget above 0"
     return f"to exclude a drop beyond {number(budget)} by counting takes {needed} items or more"
+
+
+# ---------------------------------------------------------------- the statistics
 
 
 def _score_statistic(lost: Any, gained: Any, n: int, change: float) -> Any:
@@ -609,6 +625,9 @@ def _outcomes(n: int, share: float) -> Any:
     return np.arange(max(fewest, 0.0), most + 1)
 
 
+# ---------------------------------------------------------------- from scorecards to numbers
+
+
 def _read(card: Scorecard, metric: str) -> Any:
     """Return one entry per item: what was answered, and how probable the right answer was."""
     import numpy as np
@@ -707,6 +726,9 @@ def _check_plan(
         )
     if capabilities < 1:
         raise BadInput(f"capabilities is {capabilities}: an exam has at least one.")
+
+
+# ---------------------------------------------------------------- words and tables
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -140,11 +140,14 @@ def test_odd_names_are_drawn_as_they_are():
     assert plots.before_after(compare(odd, odd)).png()
 
 
-def test_pictures_show_themselves_in_a_notebook_with_and_without_the_inline_backend():
+def test_pictures_and_reports_show_themselves_in_a_notebook(report, tmp_path):
+    """Pictures with and without the inline backend, which would draw them by its own rules."""
+    report.save(tmp_path / "report.json")
     cells = [
         "from caplab.plots import Picture\nPicture('seen', 1, 0.5)",
         "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);",
         "Picture('seen', 1, 0.5)",
+        f"from caplab.stats import Report\nReport.load({str(tmp_path / 'report.json')!r}).show()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=120).execute()
@@ -153,3 +156,6 @@ def test_pictures_show_themselves_in_a_notebook_with_and_without_the_inline_back
         assert set(output.data) == {"image/png", "text/plain"}
         assert output.metadata["image/png"] == {"width": 96, "height": 48}
         assert output.data["text/plain"] == "<Picture: seen>"
+    (output,) = notebook.cells[3].outputs
+    assert output.data["text/plain"] == repr(report)
+    assert output.data["text/html"] == report._repr_html_()
