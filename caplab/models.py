@@ -44,10 +44,12 @@ class Subject:
 
     @property
     def context(self) -> int:
-        """Tell how many tokens the model reads at once."""
+        """Tell how many tokens the model reads at once, beside those of a tuned prompt."""
         config = self.model.config.get_text_config()
         limits = (getattr(config, "max_position_embeddings", 0), self.tokenizer.model_max_length)
-        return next((int(limit) for limit in limits if limit and limit < 1e9), _DEFAULT_CONTEXT)
+        adapter = getattr(self.model, "active_peft_config", None)
+        room = next((int(limit) for limit in limits if limit and limit < 1e9), _DEFAULT_CONTEXT)
+        return room - (getattr(adapter, "num_virtual_tokens", 0) or 0)
 
     @property
     def parameters(self) -> int:
@@ -119,11 +121,16 @@ def load(
     if not isinstance(name, str | os.PathLike) or not os.fspath(name):
         raise BadInput(f"A model is named by a text or a path, not {name!r}.")
     name = os.fspath(name)
-    if name == "pocket":
-        name = os.environ.get("CAPLAB_MODEL") or name
+    stand_in = os.environ.get("CAPLAB_MODEL") if name == "pocket" else None
+    name = stand_in or name
     place, precision = _device(device), _dtype(dtype)
     _share_cores()
-    model, tokenizer = _open(name, precision)
+    try:
+        model, tokenizer = _open(name, precision)
+    except BadInput as error:
+        if not stand_in:
+            raise
+        raise BadInput(f"{error} (CAPLAB_MODEL is set to {stand_in!r}.)") from error
     title = Path(name).expanduser().resolve().name if is_folder(name) else name
     return Subject(model.to(place).eval(), tokenizer, title)
 
