@@ -190,7 +190,7 @@ class Exam:
     def __repr__(self) -> str:
         counts = Counter(question.capability for question in self.questions)
         tested = ", ".join(f"{name} {count}" for name, count in counts.items())
-        texts = f", {len(self.texts)} texts" if self.texts else ""
+        texts = f", texts: {len(self.texts)}" if self.texts else ""
         return f"Exam {self.name}: {len(self)} questions ({tested}){texts}"
 
 
@@ -429,9 +429,11 @@ class Scorecard:
         """Read a scorecard that `save` wrote."""
         with refusing(f"{path} is not a scorecard"):
             found = json.loads(_read_text(Path(path), "scorecard"))
-            kind, version = found.pop("format", None), found.pop("version", None)
-            if {"format": kind, "version": version} != _FORMAT:
-                raise ValueError(f"its format is {kind!r}, version {version!r}, and not {_FORMAT}")
+            if not isinstance(found, dict):
+                raise ValueError("it holds no JSON object")
+            stamp = {key: found.pop(key, None) for key in _FORMAT}
+            if stamp != _FORMAT:
+                raise ValueError(f"it is marked {stamp}, and this version reads {_FORMAT}")
             return cls(**found)
 
     def _counts(self) -> dict[str, tuple[int, int]]:
@@ -451,7 +453,9 @@ class Scorecard:
     def _footer(self) -> str:
         """Name the language loss, where there is one."""
         loss, texts = self.language_loss, len(self.text_losses)
-        return "" if math.isnan(loss) else f"language loss {loss:.3f} nats per token, {texts} texts"
+        return (
+            "" if math.isnan(loss) else f"language loss {loss:.3f} nats per token (texts: {texts})"
+        )
 
     def __repr__(self) -> str:
         width = max(len(name) for name in ("capability", *self.capability))
