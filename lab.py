@@ -32,7 +32,7 @@ except ImportError:  # Windows, which refuses to move a folder in use: enough of
 PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11"]
 BUILDS = ["Linux x86_64", "Linux aarch64", "Darwin arm64", "Windows AMD64"]  # that PyTorch offers
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-SIZES = {"CPU": (0.5, 2.5), "CUDA": (3.1, 6.5)}  # GB to download, GB on disk (CONTRIBUTING.md)
+SIZES = {"CPU": (0.6, 2.6), "CUDA": (3.1, 6.4)}  # GB to download, GB on disk (CONTRIBUTING.md)
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "requirements.lock"
@@ -195,7 +195,7 @@ def advice() -> str:
     """Say which of the two usual causes it was: a full disk or a lost connection."""
     if shutil.disk_usage(str(HERE)).free < 0.5e9:
         return "The disk is full: make room, then run lab.py again."
-    return "If the connection was lost, run lab.py again: finished downloads are kept."
+    return "Was the connection lost? Run lab.py again: whatever was downloaded is kept."
 
 
 def downloaded() -> float:

@@ -125,7 +125,7 @@ def test_the_first_start_installs_from_the_lock_and_opens_the_first_lesson(clone
     assert "/lab/tree/notebooks/00_start_here.ipynb" in became
     assert "--ServerApp.ip=localhost" in became
     printed = capfd.readouterr().out
-    assert "Needed once: up to 0.5 GB to download" in printed
+    assert "Needed once: up to 0.6 GB to download" in printed
     assert "4 MB were downloaded" in printed  # three times 1.5 MB; what was cached does not count
 
 
@@ -213,7 +213,7 @@ def test_else_the_cpu_build_comes_from_pytorchs_own_index(clone, capfd):
     clone.run()
     _, torch, _ = clone.installs()
     assert torch.endswith("+cpu --extra-index-url https://download.pytorch.org/whl/cpu")
-    assert "up to 0.5 GB" in capfd.readouterr().out
+    assert "up to 0.6 GB" in capfd.readouterr().out
 
 
 def test_else_the_default_build_comes_and_its_size_is_said(clone, capfd):
