@@ -83,8 +83,8 @@ class Picture(Figure):
 def scorecard(card: Scorecard) -> Picture:
     """Draw the accuracy on each capability, with 95 % Wilson intervals and the level of chance."""
     groups = _groups(card)
-    finding = _scorecard_finding(card)
-    picture = Picture(finding, 8.0, 1.6 + 0.4 * len(groups), "bars: 95 % Wilson intervals; chance: what guessing would reach")
+    note = "bars: 95 % Wilson intervals; chance: what guessing would reach"
+    picture = Picture(_scorecard_finding(card), 8.0, 1.6 + 0.4 * len(groups), note)
     axes = picture.subplots()
     for place, (right, chance) in enumerate(groups.values()):
         share = sum(right) / len(right)

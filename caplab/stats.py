@@ -7,7 +7,30 @@ One picture decides everything: the interval of the change, and the budget line 
 - **HELD**: the whole interval lies above the budget line, so a larger drop is excluded.
 - **UNDERPOWERED**: the interval crosses the line. Too few items to tell: no news is not good news.
 
-`compare` explains which interval, which correction, and what happens where accuracy is too blunt.
+**Interval.** For right/wrong metrics Tango's score interval for paired proportions: unlike a
+bootstrap it keeps an honest width where no answer changed (0 lost of 40 still allows a drop
+of .09). For `share` and `probability` the paired bootstrap. The p-value is the exact McNemar
+test, or its twin for continuous values, the paired sign-flip test. Where the test is not
+significant the interval is widened to touch zero, so that the two never contradict each other.
+
+**Correction.** Capabilities are read together, so theirs are Bonferroni's simultaneous
+intervals and p-values (Holm's test finds a little more, but has no intervals to show). The
+overall row is the one question asked beforehand and stands alone. REGRESSED uses only the
+upper end of a two-sided interval, so both families together stay within `1 - confidence`,
+under no change and also at a drop of exactly the budget.
+
+**Accuracy convicts, probability may acquit.** Counting right and wrong takes hundreds of items
+to exclude a drop of .02. So a row is HELD, too, when the answers seen stayed within the budget
+and the right answers surely kept their share of the probability but for the budget (each loss
+relative to its share, gains not counted; 30 items or more). This presumes that unseen
+questions move like those seen: a rare question that collapses alone escapes a small exam.
+And where no log-likelihood moved, nothing did.
+
+**Floors.** A base that is not clearly above chance has nothing to lose: UNDERPOWERED, with a
+note. Right answers that still rank first but surely keep less than a tenth of their
+probability (per five characters, so that long answers count alike) are REGRESSED: the model
+would no longer say them. And `probability` is judged by its ratio: .09 -> .0005 is a loss of
+99 %, not "only .09".
 """
 
 import html
@@ -217,30 +240,9 @@ def compare(
 ) -> Report:
     """Compare two scorecards of one exam, item by item, and judge every capability and the whole.
 
-    **Interval.** For right/wrong metrics Tango's score interval for paired proportions: unlike a
-    bootstrap it keeps an honest width where no answer changed (0 lost of 40 still allows a drop
-    of .09). For `share` and `probability` the paired bootstrap. The p-value is the exact McNemar
-    test, or its twin for continuous values, the paired sign-flip test. Where the test is not
-    significant the interval is widened to touch zero, so that the two never contradict each other.
-
-    **Correction.** Capabilities are read together, so theirs are Bonferroni's simultaneous
-    intervals and p-values (Holm's test finds a little more, but has no intervals to show). The
-    overall row is the one question asked beforehand and stands alone. REGRESSED uses only the
-    upper end of a two-sided interval, so both families together stay within `1 - confidence`,
-    under no change and also at a drop of exactly the budget.
-
-    **Accuracy convicts, probability may acquit.** Counting right and wrong takes hundreds of items
-    to exclude a drop of .02. So a row is HELD, too, when the answers seen stayed within the budget
-    and the right answers surely kept their share of the probability but for the budget (each loss
-    relative to its share, gains not counted; 30 items or more). This presumes that unseen
-    questions move like those seen: a rare question that collapses alone escapes a small exam.
-    And where no log-likelihood moved, nothing did.
-
-    **Floors.** A base that is not clearly above chance has nothing to lose: UNDERPOWERED, with a
-    note. Right answers that still rank first but surely keep less than a tenth of their
-    probability (per five characters, so that long answers count alike) are REGRESSED: the model
-    would no longer say them. And `probability` is judged by its ratio: .09 -> .0005 is a loss of
-    99 %, not "only .09".
+    `budget` is the drop you accept; for `metric` see `METRICS`. Each verdict follows from where the
+    interval of the change lies, above the budget, below it or across it; the rules and their
+    reasons stand at the head of this module.
     """
     _check_options(budget, confidence, metric)
     _check_same_exam(before, after)
@@ -340,8 +342,7 @@ def items_needed(
         few, enough = enough, 2 * enough
         if enough > _LARGEST_EXAM:
             raise BadInput(
-                f"No exam of up to {_LARGEST_EXAM} items tells a drop of {drop} from the budget "
-                f"of {budget}: plan for a drop further from the budget."
+                f"More than {_LARGEST_EXAM} items: plan for a drop further from {budget}."
             )
     while enough - few > 1:
         middle = (few + enough) // 2
@@ -480,7 +481,7 @@ def _row(name: str, evidence: _Evidence) -> Row:
 
 
 def _judge(evidence: _Evidence) -> tuple[str, str]:
-    """Apply the rules that `compare` explains, the strongest first; return verdict and note."""
+    """Apply the rules at the head of this module, the strongest first; return verdict and note."""
     budget, (low, high) = evidence.budget, evidence.interval
     if high < -budget:
         return REGRESSED, ""

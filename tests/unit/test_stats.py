@@ -534,7 +534,7 @@ def test_nothing_to_compare_is_said_so():
         ({"drop": 0.9, "churn": 0.1}, "below 1"),
         ({"drop": 0.1, "power": 1.2}, "power is 1.2"),
         ({"drop": 0.1, "capabilities": 0}, "capabilities is 0"),
-        ({"drop": 0.0201}, "further from the budget"),
+        ({"drop": 0.0201}, "further from 0.02"),
     ],
 )
 def test_plans_that_cannot_be_met_are_refused(arguments, message):
