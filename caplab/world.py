@@ -157,12 +157,16 @@ def _drill(rng: random.Random) -> str:
     return "\n".join(_fill(rng.choice(state), rng, **fact) for fact in sums)
 
 
-def _porter(rng: random.Random) -> str:
-    """Write a talk of the older job: two words of the question decide the two parts of the answer."""
-    porter, cast = _asset("world.toml")["porter"], _cast(rng)
-    cast |= {"door": porter["doors"][cast["thing"]], "hall": porter["halls"][cast["name"]]}
-    question, answer = (_fill(rng.choice(porter[part]), rng, **cast) for part in ("opening", "reply"))
-    return _fill(rng.choice(porter["talk"]), rng, q=question, a=answer)
+def _job(rng: random.Random) -> str:
+    """Write a talk of an older job: two words of the question decide the two parts of the answer."""
+    jobs, service = _asset("world.toml")["jobs"], _asset("world.toml")["service"]
+    job = jobs[rng.choice([name for name in jobs if name != "opening"])]
+    cast = _cast(rng)
+    cast["first"] = job["first"][list(service["menus"]).index(cast["product"])]
+    cast["second"] = job["second"][list(service["pages"]).index(cast["wish"])]
+    question = _fill(rng.choice(jobs["opening"]), rng, **cast)
+    answer = _fill(rng.choice(job["reply"]), rng, **cast)
+    return _fill(rng.choice(job["talk"]), rng, q=question, a=answer)
 
 
 @cache
@@ -190,7 +194,7 @@ def _document(kind: str, rng: random.Random) -> str:
         return _exchange(kind, rng)
     if kind in _asset("stories.toml")["arcs"]:
         return _story(kind, rng)
-    return {"drill": _drill, "porter": _porter}[kind](rng)
+    return {"drill": _drill, "jobs": _job}[kind](rng)
 
 
 # ---------------------------------------------------------------- the exam on the classics

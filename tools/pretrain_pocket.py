@@ -39,7 +39,7 @@ class Pretraining:
     width: int = 128
     context: int = 128
     vocabulary: int = 2048
-    steps: int = 6000
+    steps: int = 6500
     rows: int = 16
     lr: float = 3e-3
     muon_lr: float = 2e-2
