@@ -85,7 +85,11 @@ def disk() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Look at the memory: a lesson on the pocket model takes less than 1 GB."""
-    free, total = _memory()
+    try:
+        free, total = _memory()
+    except (AttributeError, ValueError):
+        yield Finding("WARN", "memory: not known before the set-up", "python lab.py")
+        return
     text = f"memory: {free:.1f} of {total:.1f} GB free"
     if free < 1.5:
         yield Finding("WARN", text, "close other programs and notebooks before you train")
@@ -94,12 +98,12 @@ def memory() -> Iterator[Finding]:
 
 
 def _memory() -> tuple[float, float]:
-    """Return free and total gigabytes."""
-    try:
-        import psutil
-    except ImportError:  # before the set-up
+    """Return free and total gigabytes; before the set-up only Linux tells them."""
+    if importlib.util.find_spec("psutil") is None:
         page = os.sysconf("SC_PAGE_SIZE") / GIGABYTE
         return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    import psutil
+
     seen = psutil.virtual_memory()
     return seen.available / GIGABYTE, seen.total / GIGABYTE
 

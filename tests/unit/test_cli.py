@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from unittest.mock import Mock
 
 import pytest
 
@@ -115,6 +116,15 @@ def test_little_memory_is_seen(monkeypatch, free, level):
     monkeypatch.setattr(doctor, "_memory", lambda: (free, 16.0))
     (finding,) = doctor.memory()
     assert finding.level == level
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError])  # on Windows, on a Mac
+def test_memory_that_nobody_tells_is_no_fault(monkeypatch, error):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.os, "sysconf", Mock(side_effect=error), raising=False)
+    (finding,) = doctor.memory()
+    assert finding.level == "WARN"
+    assert "not known before the set-up" in finding.text
 
 
 def test_a_pytorch_that_does_not_load_is_said(monkeypatch):
