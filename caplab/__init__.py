@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caplab import plots, world
+    from caplab import plots, remedies, world
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
     from caplab.guard import RegressionGuard
     from caplab.models import Subject, load
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from caplab.run import Point, Run
     from caplab.stats import Report, compare, items_needed, wilson
     from caplab.tuning import fine_tune
+    from caplab.world import task
 
 __version__ = "0.1.0"
 
@@ -47,7 +48,9 @@ __all__ = [
     "items_needed",
     "load",
     "plots",
+    "remedies",
     "score",
+    "task",
     "wilson",
     "world",
 ]
@@ -60,6 +63,7 @@ _NAMES = {
     "run": ["Point", "Run"],
     "stats": ["Report", "compare", "items_needed", "wilson"],
     "tuning": ["fine_tune"],
+    "world": ["task"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 _LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch", "fine_tune": "trl"}
