@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,11 +28,6 @@ from caplab.models import Subject, quiet
 from caplab.recipe import Recipe
 
 __all__ = ["Collator", "Diverged", "QuietTrainer", "linear_layers", "make_trainer", "unwrapped"]
-
-# A training collects garbage before it starts. What is imported by now will never be garbage, and
-# to look through it each time would take longer than ten training steps of the pocket model.
-gc.collect()
-gc.freeze()
 
 
 class Diverged(Exception):  # noqa: N818  (it is how a training ends, and `fine_tune` catches it)
@@ -76,6 +72,10 @@ class QuietTrainer(SFTTrainer):
     def _send_telemetry(self) -> None:
         """Send nothing."""
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count none: nobody asks, and counting walks through the model at each step."""
+        return 0
+
     def compute_loss(
         self,
         model: Any,
@@ -116,6 +116,7 @@ def make_trainer(
     subject: Subject, recipe: Recipe, rows: Dataset, callbacks: Sequence[TrainerCallback] = ()
 ) -> QuietTrainer:
     """Put TRL's trainer around a copy of the subject's model."""
+    _set_libraries_aside()
     with quiet():
         model = _own_copy(subject)
         trainer = QuietTrainer(
@@ -131,6 +132,17 @@ def make_trainer(
         align_special_tokens(trainer.model, subject.tokenizer)  # type: ignore[no-untyped-call]
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+@cache
+def _set_libraries_aside() -> None:
+    """Spare the libraries from garbage collection, once.
+
+    Each training begins with a collection. What has been imported by now will never be garbage, and
+    to look through it every time takes as long as the pocket model's first two steps.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _settings(subject: Subject, recipe: Recipe, *, logs: bool) -> dict[str, Any]:
@@ -149,7 +161,7 @@ def _settings(subject: Subject, recipe: Recipe, *, logs: bool) -> dict[str, Any]
         "data_seed": recipe.seed,
         "optim": "adamw_torch_fused",
         "use_cpu": device == "cpu",
-        "bf16": device == "cuda" and torch.cuda.is_bf16_supported(),
+        "bf16": device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
         "gradient_checkpointing": False,
         "max_length": subject.context,
         "dataset_kwargs": {"skip_prepare_dataset": True},
