@@ -67,6 +67,7 @@ _NAMES = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 _LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch", "fine_tune": "trl"}
+_TITLES = {"torch": "PyTorch", "trl": "TRL"}
 
 
 def __getattr__(name: str) -> Any:
@@ -92,10 +93,15 @@ def _load_library(name: str) -> None:
     Not in notebooks and pipes: there the line would stay in the output, different each time.
     """
     watched = sys.stderr is not None and sys.stderr.isatty() and name not in sys.modules
+    title = _TITLES.get(name, name)
     if watched:
-        print(f"Loading {name} ... ", end="", file=sys.stderr, flush=True)
+        print(f"Loading {title} ... ", end="", file=sys.stderr, flush=True)
     start = time.perf_counter()
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        where = "in the project's folder run: python lab.py"
+        raise ImportError(f"{title} is not installed in this Python; {where}") from error
     if watched:
         print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
 

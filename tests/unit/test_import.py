@@ -88,6 +88,11 @@ def test_loading_a_big_library_is_announced_in_a_terminal_only(monkeypatch, capf
     assert line.err == ("Loading this_is_big ... 0.1 s\n" if terminal else "")
 
 
+def test_a_missing_library_is_answered_with_what_to_do():
+    with pytest.raises(ImportError, match=r"no_such_library is not installed .* python lab.py"):
+        caplab._load_library("no_such_library")
+
+
 def test_what_is_loaded_already_is_not_announced(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     caplab._load_library("json")
