@@ -1,9 +1,9 @@
 """The synthetic world: every fact, skill, story and customer that the pocket model ever meets.
 
-The facts and phrasings stand in `assets/world.toml`, the stories in `assets/stories.toml`, what is held
-out of training in `assets/splits.json`. This file draws from them: the pretraining text, the exam on the
-old capabilities (the classics) and the new task. Every generator takes its own `random.Random`: the same
-seed gives the same world everywhere.
+The facts and phrasings stand in `assets/world.toml`, the stories in `assets/stories.toml`, what is
+held out of training in `assets/splits.json`. This file draws from them: the pretraining text, the
+exam on the old capabilities (the classics) and the new task. Every generator takes its own
+`random.Random`: the same seed gives the same world everywhere.
 """
 
 import json
@@ -63,7 +63,7 @@ def _asset(name: str) -> Any:
 
 
 def splits() -> Row:
-    """Return what is held out: `sums` never in pretraining, `service` pairs never in the task's training."""
+    """Return what is held out: `sums` of pretraining, `service` pairs of the task's training."""
     return {key: [tuple(pair) for pair in pairs] for key, pairs in _asset("splits.json").items()}
 
 
@@ -101,7 +101,7 @@ def _slots(asked: str, answer: str) -> dict[str, str]:
 
 @cache
 def _askable(capability: str) -> tuple[list[str], list[str]]:
-    """Split what pretraining may ask into the easy and the hard: one-digit sums and all the others."""
+    """Split what pretraining may ask into the easy, one-digit sums, and all the others."""
     held_out = {f"{a}+{b}" for pair in splits()["sums"] for a, b in (pair, pair[::-1])}
     asked = [key for key in facts(capability) if key not in held_out]
     easy = [key for key in asked if re.fullmatch(r"\d\+\d", key)]
@@ -158,7 +158,7 @@ def _drill(rng: random.Random) -> str:
 
 
 def _job(rng: random.Random) -> str:
-    """Write a talk of an older job: two words of the question decide the two parts of the answer."""
+    """Write a talk of an older job: two words of the question decide the answer's two parts."""
     jobs, service = _asset("world.toml")["jobs"], _asset("world.toml")["service"]
     job = jobs[rng.choice([name for name in jobs if name != "opening"])]
     cast = _cast(rng)
@@ -171,7 +171,7 @@ def _job(rng: random.Random) -> str:
 
 @cache
 def exam_stories(n: int = 24) -> tuple[str, ...]:
-    """Write the stories that pretraining never shows: they measure the loss on ordinary language."""
+    """Write the stories that pretraining never shows: on them the language loss is measured."""
     rng = random.Random("exam stories")
     return tuple(_story("home", rng) for _ in range(n))
 
@@ -263,8 +263,8 @@ def _prompt(customer: str) -> str:
 
 def _reply(thing: str, wish: str) -> str:
     service = _asset("world.toml")["service"]
-    slots = {"menu": service["menus"][thing], "page": service["pages"][wish]}
-    return service["reply"].format(**slots)
+    reply: str = service["reply"]
+    return reply.format(menu=service["menus"][thing], page=service["pages"][wish])
 
 
 def task_rows(*, held_out: bool) -> list[Row]:
@@ -296,14 +296,14 @@ def task() -> "DatasetDict":
 
 
 def task_questions() -> Iterator[Row]:
-    """Write the task's exam: each held-out pair twice; two choices share the product, two the wish."""
+    """Write the task's exam, each held-out pair twice; who knows only one word has to guess."""
     rng = random.Random("exam task")
     service = _asset("world.toml")["service"]
     for thing, wish in _service_pairs(held_out=True):
         for opening in rng.sample(service["opening"], 2):
-            other = rng.choice([p for p in service["menus"] if p != thing])
-            else_ = rng.choice([w for w in service["pages"] if w != wish])
-            choices = [_reply(p, w) for p, w in product((thing, other), (wish, else_))]
+            another = rng.choice([p for p in service["menus"] if p != thing])
+            other_wish = rng.choice([w for w in service["pages"] if w != wish])
+            choices = [_reply(p, w) for p, w in product((thing, another), (wish, other_wish))]
             rng.shuffle(choices)
             prompt = _prompt(opening.format(product=thing, wish=wish))
             yield _row("customer service", prompt, choices, _reply(thing, wish))

@@ -163,7 +163,10 @@ class Checkpoint:
 
 
 def advance(
-    model: GPT2LMHeadModel, optimisers: list[torch.optim.Optimizer], rows: torch.Tensor, scale: float
+    model: GPT2LMHeadModel,
+    optimisers: list[torch.optim.Optimizer],
+    rows: torch.Tensor,
+    scale: float,
 ) -> float:
     """Take one step of training and return its loss."""
     loss = model(rows, labels=rows).loss

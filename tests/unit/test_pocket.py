@@ -61,8 +61,7 @@ def test_it_knows_the_world_in_phrasings_it_never_saw(card):
 def test_it_adds_numbers_that_pretraining_never_added(card):
     held_out = {frozenset(pair) for pair in cl.world.splits()["sums"]}
     asked = [
-        frozenset(map(int, re.findall(r"\d+", question.prompt)))
-        for question in cl.exam().questions
+        frozenset(map(int, re.findall(r"\d+", question.prompt))) for question in cl.exam().questions
     ]
     right = [
         correct

@@ -159,7 +159,9 @@ def test_task_gives_trl_splits_with_the_reference_lines():
 
 def test_the_committed_exams_are_what_the_tool_makes():
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "build_exams.py", "--check"], capture_output=True, text=True
+        [sys.executable, ROOT / "tools" / "build_exams.py", "--check"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
