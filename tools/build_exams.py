@@ -1,6 +1,7 @@
 """Write the splits and the built-in exams into caplab/assets (`--check`: compare only).
 
-The splits are drawn once, by a rule that stands here, and then written down: everything else reads the file.
+The splits are drawn once, by a rule that stands here, and then written down: everything else reads
+the file.
 """
 
 import argparse
@@ -41,6 +42,7 @@ def draw_splits() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def lines(rows: Iterable[dict[str, Any]]) -> str:
+    """Write rows as JSONL."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -1,6 +1,6 @@
 """Measure the pocket model and write its model card and checksums beside it.
 
-python tools/pocket_card.py     # some minutes; every measured number in the card comes from here
+python tools/pocket_card.py     # some minutes; what the card calls measured comes from here
 """
 
 import hashlib

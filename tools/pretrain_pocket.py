@@ -2,9 +2,9 @@
 
     python tools/pretrain_pocket.py            # continues where it was interrupted
 
-The batch of a step is a function of the seed and the step's number alone, so a run that was interrupted
-goes on exactly as if nothing had happened. The result is an ordinary Hugging Face folder; it takes about
-half an hour on one core. Then `python tools/pocket_card.py` measures it.
+The batch of a step is a function of the seed and the step's number alone, so a run that was
+interrupted goes on exactly as if nothing had happened. The result is an ordinary Hugging Face
+folder; it takes about half an hour on one core. Then `python tools/pocket_card.py` measures it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Pretraining:
 
 
 def make_tokenizer(recipe: Pretraining) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE on the world's text; numbers stand apart from the space before them."""
+    """Train a byte-level BPE on the world's text; a number stands apart from the space before."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -75,7 +75,7 @@ def make_tokenizer(recipe: Pretraining) -> PreTrainedTokenizerFast:
 
 
 def make_model(recipe: Pretraining) -> GPT2LMHeadModel:
-    """Build the untrained GPT-2. No dropout: a small model on endless data has nothing to overfit."""
+    """Build the untrained GPT-2, without dropout: nobody overfits to endless data."""
     torch.manual_seed(recipe.seed)
     config = GPT2Config(
         vocab_size=recipe.vocabulary,
@@ -117,7 +117,7 @@ def rate(recipe: Pretraining, step: int) -> float:
 
 
 def make_optimisers(model: GPT2LMHeadModel, recipe: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for the rest: with AdamW alone sums take twice the steps."""
+    """Take Muon for the blocks' matrices, AdamW for the rest: sums need half the steps so."""
     matrices = [p for p in model.transformer.h.parameters() if p.dim() == 2]
     inside = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inside]
@@ -136,6 +136,7 @@ class Checkpoint:
         self.optimisers = optimisers
 
     def save(self, step: int) -> None:
+        """Write weights, the optimisers' memory and the step, whole or not at all."""
         tensors = {"step": torch.tensor(step)}
         tensors |= {f"weight {name}": p.detach() for p, name in self.names.items()}
         for optimiser in self.optimisers:
@@ -183,7 +184,7 @@ def advance(
 def pretrain(
     recipe: Pretraining, folder: Path, unfinished: Path, every: int = 250
 ) -> Iterator[tuple[int, float]]:
-    """Train into `folder`, saving the unfinished state every few steps; yield step and mean loss then."""
+    """Train into `folder`; every few steps save the unfinished state, yield step and mean loss."""
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe)
     optimisers = make_optimisers(model, recipe)

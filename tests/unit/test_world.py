@@ -113,7 +113,8 @@ def test_the_reference_questions_are_in_every_exam(exam):
 def test_training_and_held_out_service_pairs_are_disjoint():
     train = {row["completion"] for row in world.task_rows(held_out=False)}
     test = {row["completion"] for row in world.task_rows(held_out=True)}
-    assert train and test
+    assert train
+    assert test
     assert not train & test
 
 
