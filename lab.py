@@ -140,7 +140,7 @@ def install(extras: List[str]) -> None:
 
 def fingerprint() -> str:
     """Change whenever .venv has to: with the lock, the package's needs, or the folder's place."""
-    parts = [LOCK.read_bytes(), (HERE / "pyproject.toml").read_bytes(), str(HERE).encode()]
+    parts = [LOCK.read_bytes(), (HERE / "pyproject.toml").read_bytes(), os.fsencode(str(HERE))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -159,7 +159,7 @@ def make_venv() -> None:
         shutil.rmtree(str(old), ignore_errors=True)
     if importlib.util.find_spec("ensurepip") is None:
         sys.exit(NO_VENV)
-    say("Making a Python environment in %s ..." % VENV)
+    say("Making a Python environment in .venv ...")  # without the path: it may not be printable
     VENV.mkdir()
     STAMP.write_text("installing")
     if call([sys.executable, "-m", "venv", str(VENV)]) != 0:
