@@ -231,7 +231,9 @@ class RegressionGuard(TrainerCallback):
         if self.action == "rollback":
             self._remember(check)
         if self._crossed(last=control.should_training_stop):
-            self._act(check, control, optimizer)
+            self._act(control, optimizer)
+            if state.is_world_process_zero:
+                _logger.warning("Step %d: %s. %s", check.step, check.sentence, self._consequence)
 
     def _check(self, state: TrainerState) -> Check:
         """Score the model as it is, and compare it with the base."""
@@ -292,15 +294,14 @@ class RegressionGuard(TrainerCallback):
             return True
         return False
 
-    def _act(self, check: Check, control: TrainerControl, optimizer: Any) -> None:
-        """Say that the budget is crossed, and do what was agreed."""
+    def _act(self, control: TrainerControl, optimizer: Any) -> None:
+        """Do what was agreed for a crossing."""
         if self.action != "warn":
             control.should_training_stop = True
         if self.action == "rollback" and self._best:
             self._best.restore(self._subject.model)
             self.restored_step = self._best.step
             optimizer.state.clear()
-        _logger.warning("Step %d: %s. %s", check.step, check.sentence, self._consequence)
 
     @property
     def _consequence(self) -> str:

@@ -3,6 +3,7 @@
 import gc
 import math
 import random
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -28,6 +29,14 @@ WORDS = ["capital", "France", "Paris", "Rome", "boil", "water", "pot", "stove", 
 
 
 @cache
+def tokenizer():
+    """The tiny tokenizer with a padding, which a Trainer's batches need."""
+    padding = deepcopy(tiny.tokenizer())
+    padding.pad_token = tiny.END
+    return padding
+
+
+@cache
 def known():
     """An exam that the tiny model passes: its own favourite is the right answer, whatever it is."""
     rng = random.Random(0)
@@ -45,7 +54,7 @@ def model(lora=False, dropout=0.0):
 
 
 def rows(text="The opposite of hot is cold, of big is small."):
-    tokens = tiny.tokenizer()(text)["input_ids"]
+    tokens = tokenizer()(text)["input_ids"]
     return Dataset.from_list([{"input_ids": tokens, "labels": tokens}] * 32)
 
 
@@ -66,7 +75,7 @@ def trainer(folder, *callbacks, of=None, eval_dataset=None, **changes):
         args=TrainingArguments(**plain | changes),
         train_dataset=rows(),
         eval_dataset=eval_dataset,
-        processing_class=tiny.tokenizer(),
+        processing_class=tokenizer(),
         callbacks=list(callbacks),
     )
 
@@ -141,7 +150,7 @@ def test_a_stock_sft_script_with_the_guard_stops_when_the_model_forgets(tmp_path
             report_to="none",
         ),
         train_dataset=Dataset.from_dict({"prompt": ["Hot"] * 32, "completion": [" is cold."] * 32}),
-        processing_class=tiny.tokenizer(),
+        processing_class=tokenizer(),
         callbacks=[guard],
     )
     script.train()
@@ -330,8 +339,19 @@ def test_after_a_rollback_one_can_train_on_and_save_and_load(tmp_path, forgettin
         loaded = PeftModel.from_pretrained(model(), tmp_path / "saved")
     else:
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
-    tokens = torch.tensor([tiny.tokenizer()("A dog says")["input_ids"]])
+    tokens = torch.tensor([tokenizer()("A dog says")["input_ids"]])
     assert torch.equal(loaded(tokens).logits, run.model.eval()(tokens).logits)
+
+
+def test_the_last_checkpoint_is_saved_after_the_last_look(tmp_path, forgetting):
+    forgetting(0, 0, 30)
+    guard = RegressionGuard(known(), every=5, action="rollback")
+    run = trainer(tmp_path, guard, save_strategy="steps", save_steps=6)
+    run.train()
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint-8")
+
+    assert guard.restored_step == 5
+    assert same(weights(saved), weights(run.model))
 
 
 def test_a_rollback_outlives_the_best_model_that_the_trainer_loads(tmp_path, forgetting):
@@ -426,11 +446,14 @@ def test_its_history_can_be_read(tmp_path, forgetting):
     assert table["regressed"].tolist() == [0, 0, 1, 1]
 
 
-def test_processes_beside_the_main_one_act_on_its_verdict(tmp_path, forgetting, monkeypatch):
+def test_processes_beside_the_main_one_act_on_its_verdict(
+    tmp_path, forgetting, monkeypatch, caplog, said
+):
     forgetting(0, 30, 30, 30, 30)
     main = RegressionGuard(known(), every=2)
     trainer(tmp_path, main).train()
 
+    caplog.clear()
     told = iter(main.checks)
     monkeypatch.setattr(guard_module, "broadcast_object_list", lambda _: [next(told)])
     beside = RegressionGuard(known(), every=2, action="rollback")
@@ -440,6 +463,7 @@ def test_processes_beside_the_main_one_act_on_its_verdict(tmp_path, forgetting, 
 
     assert run.state.global_step == 4
     assert beside.restored_step == 0
+    assert said() == []  # once is enough
 
 
 # ---------------------------------------------------------------- at the door
@@ -451,7 +475,7 @@ def test_it_asks_for_a_tokenizer_where_there_is_none(tmp_path):
     with pytest.raises(BadInput, match="processing_class=tokenizer"):
         script.train()
 
-    script = trainer(tmp_path, RegressionGuard(known(), tokenizer=tiny.tokenizer()), max_steps=1)
+    script = trainer(tmp_path, RegressionGuard(known(), tokenizer=tokenizer()), max_steps=1)
     script.callback_handler.processing_class = None
     script.train()
 
