@@ -6,13 +6,20 @@ bring their own paper, so that they read alike on light and dark pages.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Any
+from itertools import pairwise, product
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
+from caplab.errors import BadInput
 from caplab.exam import Scorecard
 from caplab.stats import (
     HELD,
@@ -21,18 +28,38 @@ from caplab.stats import (
     UNDERPOWERED,
     Report,
     Row,
+    compare,
     listed,
     number,
     wilson,
 )
 
-__all__ = ["BUDGET", "GUARD", "INK", "NEW", "OLD", "PAPER", "Picture", "before_after", "scorecard"]
+if TYPE_CHECKING:
+    from caplab.guard import RegressionGuard
+    from caplab.recipe import Recipe
+    from caplab.run import Point, Run
+
+__all__ = [
+    "BUDGET",
+    "GUARD",
+    "INK",
+    "NEW",
+    "OLD",
+    "PAPER",
+    "Picture",
+    "before_after",
+    "kl",
+    "run",
+    "scorecard",
+    "trade_off",
+]
 
 OLD = "#0072b2"  # blue: the classics
 NEW = "#d55e00"  # vermilion: the new task
 BUDGET = "#4d4d4d"  # the line that a drop must not cross
 GUARD = "#aa3377"  # purple: where the guard acted
 PAPER, INK, PALE = "#fbfaf7", "#1f1f1f", "#666666"
+NEW_WORDS = "#ad4c00"  # NEW, dark enough for words
 VERDICTS = {REGRESSED: "#b3261e", HELD: "#0b6e4f", UNDERPOWERED: PALE}
 DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens
 
@@ -148,15 +175,22 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.set_ylim(len(names) - 0.5, -0.6)
     for panel in axes.figure.axes:
-        panel.set_facecolor(PAPER)
-        panel.spines[["top", "left", "right"]].set_visible(False)
-        panel.spines["bottom"].set_color(PALE)
-        panel.tick_params(axis="x", colors=PALE, labelsize=11)
+        _on_paper(panel, "x")
+        panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
-        panel.xaxis.label.set(color=INK, size=12)
         panel.xaxis.set_major_formatter(_tick)
-        panel.grid(axis="x", color=INK, alpha=0.08)
         panel.axhline(len(names) - 1.5, color=PALE, linewidth=0.8)
+
+
+def _on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+    """Give axes the paper's colours, with grid and tick labels where they carry numbers."""
+    axes.set_facecolor(PAPER)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color(PALE)
+    axes.tick_params(axis=which, colors=PALE, labelsize=11)
+    axes.grid(axis=which, color=INK, alpha=0.08)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, size=12)
 
 
 def _plain(text: str) -> str:
@@ -224,3 +258,487 @@ def _unlike_its_interval(row: Row, report: Report) -> bool:
 def _footnotes(report: Report) -> list[str]:
     notes = [row.note for row in report.rows if _unlike_its_interval(row, report)]
     return [f"* {note}" for note in dict.fromkeys(notes)]
+
+
+# ---------------------------------------------------------------- one run
+
+
+def run(
+    run: "Run",
+    *,
+    budget: float | None = None,
+    guard: "RegressionGuard | None" = None,
+    capabilities: bool = False,
+) -> Picture:
+    """Draw the task and the classics along a run, with the budget and the guard's moment.
+
+    `budget` is the guard's where one is given, else .02. With `capabilities` each of them has a
+    small panel beside.
+    """
+    budget, points = _budget(budget, guard), _points(run)
+    names = list(points[0].by_capability) if capabilities else []
+    rows = min(3, max(1, len(names)))
+    columns = -(-len(names) // rows)
+    note = _run_note(run, budget)
+    picture = Picture(_run_finding(run, budget, guard), 8.0 + 1.9 * columns, 5.2, note)
+    widths = (3.4, *[1] * columns)
+    grid = picture.add_gridspec(rows, 1 + columns, width_ratios=widths, wspace=0.3)
+    axes = picture.add_subplot(grid[:, 0])
+    _draw_run(axes, points, budget)
+    if guard and guard.crossed_at is not None:
+        _draw_guard(axes, points[-1], guard)
+    for place, name in enumerate(names):
+        column, row = divmod(place, rows)
+        small = picture.add_subplot(grid[row, 1 + column], sharex=axes, sharey=axes)
+        _draw_capability(small, points, name, budget)
+        if row < rows - 1 and place < len(names) - 1:
+            small.tick_params(bottom=False, labelbottom=False)
+    return picture
+
+
+def _budget(budget: float | None, guard: "RegressionGuard | None") -> float:
+    if guard is not None and not guard.checks:
+        raise BadInput(
+            "This guard has not looked at a run yet. Give it to the run that you draw: "
+            "fine_tune(..., callbacks=[guard])."
+        )
+    if budget is None:
+        return guard.budget if guard else 0.02
+    if isinstance(budget, bool) or not 0 <= budget < 1:
+        raise BadInput(f"budget is {budget!r}: give the drop you accept, such as 0.02.")
+    return budget
+
+
+def _points(run: "Run") -> "list[Point]":
+    """Return a run's points; whatever has none cannot be drawn."""
+    points: list[Point] | None = getattr(run, "points", None)
+    if points is None:
+        raise BadInput(f"Give a Run, which is what fine_tune returns, not {run!r:.60}.")
+    if not points:
+        raise BadInput("This run has no points: it was never looked at. Let fine_tune begin.")
+    return points
+
+
+def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
+    """Draw the two curves and the budget line, each with its name at its end."""
+    steps, end = [point.step for point in points], points[-1]
+    classics = [point.classics_accuracy for point in points]
+    line = classics[0] - budget
+    names = [(classics[-1], f"classics {number(end.classics_accuracy)}", OLD)]
+    names.append((line, f"budget −{number(budget)}", BUDGET))
+    axes.axhline(line, color=BUDGET, linewidth=2, linestyle="--")
+    if end.task_accuracy is not None:
+        axes.plot(steps, _task(points), "o-", color=NEW, linewidth=3, markersize=6)
+        names.append((end.task_accuracy, f"task {number(end.task_accuracy)}", NEW_WORDS))
+    axes.plot(steps, classics, "o-", color=OLD, linewidth=3, markersize=6)
+    levels = [*classics, *_task(points), line]
+    axes.set_ylim(max(-0.02, min(levels) - 0.06), max(levels) + 0.03)
+    axes.set(xlabel="training steps", ylabel="accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(_tick)
+    _on_paper(axes, "both")
+    _name_ends(axes, names)
+
+
+def _task(points: "list[Point]") -> list[float]:
+    return [point.task_accuracy for point in points if point.task_accuracy is not None]
+
+
+def _name_ends(axes: Axes, names: list[tuple[float, str, str]]) -> None:
+    """Write names at the right edge, each at its level, or as near as leaves them readable."""
+    low, high = axes.get_ylim()
+    gap = 0.065
+    ends = sorted(((level - low) / (high - low), text, colour) for level, text, colour in names)
+    places = [level for level, *_ in ends]
+    for _ in range(50):  # push neighbours apart until all have room
+        for i, (below, above) in enumerate(pairwise(places)):
+            push = max(0.0, gap - (above - below)) / 2
+            places[i], places[i + 1] = places[i] - push, places[i + 1] + push
+    for place, (_, text, colour) in zip(places, ends, strict=True):
+        style: dict[str, Any] = {"size": 13, "weight": "bold", "va": "center"}
+        axes.text(1.02, place, text, transform=axes.transAxes, color=colour, **style)
+
+
+def _draw_guard(axes: Axes, end: "Point", guard: "RegressionGuard") -> None:
+    """Mark where the guard saw the budget crossed and, after a rollback, what it went back to."""
+    at, back = guard.crossed_at, guard.restored_step
+    assert at is not None
+    axes.axvline(at, color=GUARD, linewidth=2, zorder=1)
+    left = at > (end.step / 2)
+    across = axes.get_xaxis_transform()
+    text = " guard: budget crossed " if back is None else " guard: crossed, rolled back "
+    style: dict[str, Any] = {"color": GUARD, "size": 12, "weight": "bold", "va": "bottom"}
+    axes.text(at, 1.005, text, transform=across, ha="right" if left else "left", **style)
+    if back is not None:
+        level = end.classics_accuracy
+        line = {"arrowstyle": "->", "color": GUARD, "linewidth": 2, "linestyle": ":"}
+        axes.annotate("", (end.step, level), (back, level), arrowprops=line)
+        axes.plot(back, level, "o", color=GUARD, markerfacecolor=PAPER, markersize=11, mew=2)
+
+
+def _draw_capability(axes: Axes, points: "list[Point]", name: str, budget: float) -> None:
+    """Draw one capability's way in front of the way of all, with a budget line of its own."""
+    steps = [point.step for point in points]
+    levels = [point.by_capability[name] for point in points]
+    axes.axhline(levels[0] - budget, color=BUDGET, linewidth=1, linestyle="--")
+    axes.plot(steps, [point.classics_accuracy for point in points], color=OLD, alpha=0.25)
+    axes.plot(steps, levels, "o-", color=OLD, linewidth=2, markersize=3.5)
+    _on_paper(axes, "both")
+    axes.tick_params(left=False, labelleft=False)
+    short = _plain(textwrap.shorten(name, 14, placeholder="…"))
+    axes.set_title(f"{short} {number(levels[-1])}", color=INK, size=12, loc="left", pad=4)
+
+
+def _run_finding(run: "Run", budget: float, guard: "RegressionGuard | None") -> str:
+    points = _points(run)
+    first, last = points[0], points[-1]
+    levels = [_way("classics", first.classics_accuracy, last.classics_accuracy)]
+    if first.task_accuracy is not None and last.task_accuracy is not None:
+        levels.insert(0, _way("task", first.task_accuracy, last.task_accuracy))
+    if run.trouble:
+        return f"{', '.join(levels)}, then the run failed"
+    said = _guard_finding(guard, last.step) if guard else _budget_finding(points, budget)
+    return f"{', '.join(levels)}: {said}"
+
+
+def _way(name: str, before: float, after: float) -> str:
+    return f"{name} {number(before)} → {number(after)}"
+
+
+def _budget_finding(points: "list[Point]", budget: float) -> str:
+    """Say when the curve went below the budget line for good, if it did."""
+    line = points[0].classics_accuracy - budget - 1e-9
+    below = [point.classics_accuracy < line for point in points]
+    if not below[-1]:
+        return f"{'back ' * any(below)}within the budget of {number(budget)}"
+    last_above = max((i for i, under in enumerate(below) if not under), default=-1)
+    return f"beyond the budget of {number(budget)} from step {points[last_above + 1].step} on"
+
+
+def _guard_finding(guard: "RegressionGuard", last: int) -> str:
+    if guard.crossed_at is None:
+        return "the guard saw no crossing"
+    seen = f"the guard saw the budget crossed at step {guard.crossed_at}"
+    if guard.restored_step is not None:
+        return f"{seen} and went back to step {guard.restored_step}"
+    return f"{seen} and stopped at step {last}" if guard.action != "warn" else seen
+
+
+def _run_note(run: "Run", budget: float) -> str:
+    """Say what the points leave open: they are a sample, and the whole exam has the last word."""
+    if run.trouble:
+        return f"{run.recipe!r}\n{run.trouble}"
+    report = compare(run.before, run.final, budget=budget)
+    found = report.sentence.partition("; ")[0].replace("-", "−")
+    return f"{run.recipe!r}\npoints ask a sample; all {report.overall.n} questions: {found}"
+
+
+# ---------------------------------------------------------------- many runs
+
+Runs: TypeAlias = Union["Run", Iterable["Run"]]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The runs of one recipe, which differ in their seeds alone."""
+
+    label: str
+    recipe: "Recipe | None"  # None: the base, before any
+    seeds: tuple[tuple[float, float], ...]  # (task accuracy, classics accuracy)
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        return fmean(x for x, _ in self.seeds), fmean(y for _, y in self.seeds)
+
+    def beaten_by(self, other: "_Group") -> bool:
+        (x, y), (more, kept) = self.mean, other.mean
+        return more >= x and kept >= y and (more, kept) != (x, y)
+
+
+def trade_off(runs: Runs) -> Picture:
+    """Draw what every recipe learned against what it kept, and the frontier of the best.
+
+    Runs of one recipe that differ in their seed are one large dot, their mean; each small dot is a
+    run. The frontier joins the recipes, and the base, that no other surpasses on both counts.
+    """
+    ended, failed = _ended(runs)
+    bases, groups = _bases(ended), _groups_of(ended)
+    everyone = [*bases, *groups]
+    best = [one for one in everyone if not any(one.beaten_by(other) for other in everyone)]
+    notes = ["line: the frontier, what no other recipe surpasses on both counts"]
+    notes += ["large dots: means over seeds; small dots: single runs"] * (len(ended) > len(groups))
+    picture = Picture(_trade_off_finding(bases, groups, best), 8.0, 6.0, _notes(notes, failed))
+    axes = picture.subplots()
+    best.sort(key=lambda group: group.mean)
+    axes.plot(*zip(*(group.mean for group in best), strict=True), color=INK, alpha=0.3, linewidth=5)
+    for group in everyone:
+        _draw_group(axes, group, 1.0 if group in best else 0.4)
+    exam = ended[0].before.exam
+    axes.set(xlabel="task accuracy: learned →", ylabel=f"{exam} accuracy: kept →")
+    axes.margins(0.1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_tick)
+    _on_paper(axes, "both")
+    axes.xaxis.label.set_color(NEW_WORDS)
+    axes.yaxis.label.set_color(OLD)
+    names = [(*group.mean, group.label, INK if group in best else PALE) for group in everyone]
+    _name_dots(axes, names)
+    return picture
+
+
+def kl(runs: Runs) -> Picture:
+    """Draw how far each run moved from its base on the task's text, and what that cost.
+
+    The KL counts nats per token, on held-out text of the new task; no old question is asked for it.
+    The line is the least-squares fit, on a log axis where the values span more than a tenfold.
+    """
+    import numpy as np
+
+    ended, failed = _ended(runs)
+    moved = np.array([one.points[-1].kl for one in ended])
+    lost = np.array([one.before.accuracy - one.final.accuracy for one in ended])
+    if len(ended) < 3 or np.ptp(moved) == 0:
+        raise BadInput(f"A line needs three runs or more that moved differently, not {len(ended)}.")
+    log = bool(moved.min() > 0 and moved.max() / moved.min() > 10)
+    scale = np.log10 if log else np.asarray
+    slope, start = np.polyfit(scale(moved), lost, 1)
+    explained = _explained(scale(moved), lost)
+    notes = [f"line: least squares{' on the logarithm of the KL' * log}"]
+    fresh = np.array([not one.recipe.replay for one in ended])
+    if 3 <= sum(fresh) < len(ended):
+        apart = _explained(scale(moved)[fresh], lost[fresh])
+        notes.append(f"the {sum(fresh)} runs without replay alone: R² {number(apart)}")
+    picture = Picture(_kl_finding(slope, explained, len(ended)), 8.0, 5.2, _notes(notes, failed))
+    _draw_fit(picture.subplots(), ended, moved, lost, lambda x: start + slope * scale(x))
+    if log:
+        picture.axes[0].set_xscale("log")
+    return picture
+
+
+def _explained(x: Any, y: Any) -> float:
+    """Return R², the share of y's variance that a line over x explains."""
+    import numpy as np
+
+    return float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(x) and np.ptp(y) else 0.0
+
+
+def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) -> None:
+    """Draw every run and the line through them."""
+    import numpy as np
+
+    ends = np.array([moved.min(), moved.max()])
+    axes.plot(ends, fit(ends), color=INK, alpha=0.3, linewidth=5)
+    for run, x, y in zip(runs, moved, lost, strict=True):
+        axes.plot(x, y, **_mark(run.recipe))
+    exam = runs[0].before.exam
+    axes.set(xlabel="KL to the base on the new task, nats per token", ylabel=f"{exam} lost")
+    axes.margins(0.06)
+    axes.yaxis.set_major_formatter(_tick)
+    _on_paper(axes, "both")
+    axes.xaxis.label.set_color(NEW_WORDS)
+    axes.yaxis.label.set_color(OLD)
+    kinds = {_kind(run.recipe): _mark(run.recipe) for run in runs}
+    if len(kinds) > 1:
+        handles = [axes.plot([], [], label=kind, **mark)[0] for kind, mark in kinds.items()]
+        axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=12)
+
+
+def _kl_finding(slope: float, explained: float, count: int) -> str:
+    """Say how much of the loss the KL explains; a falling line predicts nothing of the kind."""
+    words = {0.8: "predicts", 0.5: "partly predicts", 0.0: "hardly predicts"}
+    said = next(word for least, word in words.items() if explained >= least)
+    said = said if slope > 0 else "does not predict"
+    return (
+        f"KL to the base on the new task {said} what is lost: "
+        f"R² {number(explained)} over {count} runs"
+    )
+
+
+def _trade_off_finding(bases: list[_Group], groups: list[_Group], best: list[_Group]) -> str:
+    """Name the recipes that no other surpasses on both counts."""
+    names = [group.label for group in best if group.recipe]
+    if len(groups) == 1:
+        (start_x, start_y), (x, y) = bases[0].mean, groups[0].mean
+        return f"{names[0]}: {_way('task', start_x, x)}, {_way('classics', start_y, y)}"
+    most = max(groups, key=lambda group: group.mean)
+    return (
+        f"{len(names)} of {len(groups)} recipes on the frontier; {most.label} learns most: "
+        f"task {number(most.mean[0])}, classics {number(most.mean[1])}"
+    )
+
+
+def _notes(notes: list[str], failed: "list[Run]") -> str:
+    count = len(failed)
+    return "\n".join([*notes, *[f"{count} that failed in training: not drawn"] * bool(failed)])
+
+
+def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
+    """Part the runs that came to an end from those that failed; refuse what shares no axes."""
+    given: list[Run] = list(runs) if isinstance(runs, Iterable) else [runs]
+    if not given:
+        raise BadInput("There is no run to draw. Give a list of what fine_tune returned.")
+    for one in given:
+        if _points(one)[-1].task_accuracy is None:
+            raise BadInput("A run was not asked about its task. Give fine_tune a task_exam.")
+    if len({one.before.fingerprint for one in given}) > 1:
+        exams = listed(sorted({one.before.exam for one in given}))
+        raise BadInput(f"These runs were asked different exams ({exams}): draw them apart.")
+    ended = [one for one in given if not one.trouble]
+    if not ended:
+        raise BadInput(f"All {len(given)} runs failed in training. {given[0].trouble}")
+    return ended, [one for one in given if one.trouble]
+
+
+def _bases(runs: "list[Run]") -> list[_Group]:
+    """Return where the runs set out: one point for each base."""
+    starts = {one.base: (_task(one.points)[0], one.before.accuracy) for one in runs}
+    return [
+        _Group("base" if len(starts) == 1 else name, None, (start,))
+        for name, start in starts.items()
+    ]
+
+
+def _groups_of(runs: "list[Run]") -> list[_Group]:
+    """Gather the runs of one recipe and one base; who was stopped stands apart."""
+    groups: dict[tuple[str, Recipe, int], list[tuple[float, float]]] = {}
+    for one in runs:
+        key = one.base, one.recipe.change(seed=0), one.steps
+        place = _task(one.points)[-1], one.final.accuracy
+        groups.setdefault(key, []).append(place)
+    labels = _labels(list(groups))
+    return [
+        _Group(label, recipe, tuple(seeds))
+        for label, ((_, recipe, _), seeds) in zip(labels, groups.items(), strict=True)
+    ]
+
+
+def _labels(keys: "list[tuple[str, Recipe, int]]") -> list[str]:
+    """Name recipes by what sets them apart; by method and rate if nothing does."""
+    recipes = [recipe for _, recipe, _ in keys]
+    apart = {f.name for f in fields(recipes[0]) if len({getattr(r, f.name) for r in recipes}) > 1}
+    several = len({base for base, *_ in keys}) > 1
+    return [
+        f"{base}: " * several
+        + _label_of(recipe, apart)
+        + f", stopped at {steps}" * (steps < recipe.steps)
+        for base, recipe, steps in keys
+    ]
+
+
+def _label_of(recipe: "Recipe", apart: set[str]) -> str:
+    """Write the fields that set a recipe apart: `LoRA 5e-3, rank 2, 10 % replay`."""
+    head, replay = {"method", "learning_rate"}, {"replay", "replay_source"}
+    words = [f"{_METHODS[recipe.method]} {_rate(recipe.learning_rate)}"] * bool(apart & head)
+    for name in sorted(apart - head - replay):
+        if recipe.method == "lora" or name not in _ADAPTER_FIELDS:
+            words.append(f"{name.replace('_', ' ')} {getattr(recipe, name)}")
+    if apart & replay and (recipe.replay or not words):
+        share = f"{100 * recipe.replay:g} %" if recipe.replay else "no"
+        words.append(f"{share} {'self-' * (recipe.replay_source == 'self')}replay")
+    return ", ".join(words) or f"{_METHODS[recipe.method]} {_rate(recipe.learning_rate)}"
+
+
+_METHODS = {"full": "full", "lora": "LoRA"}
+_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "dropout")
+
+
+def _rate(rate: float) -> str:
+    """Write a learning rate as it is spoken of: 1e-3, 2.5e-4."""
+    digits, _, exponent = f"{rate:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}" if rate else "0"
+
+
+def _kind(recipe: "Recipe") -> str:
+    return _METHODS[recipe.method] + ", replay" * (recipe.replay > 0)
+
+
+def _mark(recipe: "Recipe") -> dict[str, Any]:
+    """Give full fine-tuning and LoRA a shape, and replay the colour of the old."""
+    marker, size = ("D", 8) if recipe.method == "lora" else ("o", 10)
+    colour = OLD if recipe.replay else INK
+    return {"marker": marker, "markersize": size, "color": colour, "linestyle": "none"}
+
+
+def _draw_group(axes: Axes, group: _Group, alpha: float) -> None:
+    """Draw the mean large and the seeds small, each tied to the mean."""
+    x, y = group.mean
+    if group.recipe is None:
+        axes.plot(x, y, "o", color=INK, markerfacecolor=PAPER, markersize=11, mew=2)
+        return
+    mark = _mark(group.recipe)
+    for seed in group.seeds if len(group.seeds) > 1 else ():
+        axes.plot(*zip((x, y), seed, strict=True), color=mark["color"], alpha=0.25, linewidth=1)
+        axes.plot(*seed, **mark | {"markersize": 4}, alpha=0.45)
+    axes.plot(x, y, **mark, alpha=alpha)
+
+
+def _name_dots(axes: Axes, dots: list[tuple[float, float, str, str]]) -> None:
+    """Write each dot's name near it, where it covers nothing and belongs to no other dot."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr] # to know where things will be
+    marks = [line for line in axes.lines if line.get_marker() != "None"]
+    taken = [line.get_window_extent().padded(2) for line in marks]
+    centres = axes.transData.transform([dot[:2] for dot in dots])  # (dots, 2), in pixels
+    for at, (x, y, name, colour) in enumerate(dots):
+        boxes = _places(centres[at], *_size(axes, name))
+        best = min(boxes, key=lambda box: _cost(box, axes.bbox, taken, centres, at))
+        taken.append(best.padded(6))
+        offset = (_middle(best) - centres[at]) * 72 / DOTS
+        far = _distances(best, centres[at : at + 1])[0] > 20
+        _name_dot(axes, (x, y), offset, _plain(name), colour, _LEADER if far else None)
+
+
+def _size(axes: Axes, name: str) -> tuple[float, float]:
+    """Measure a name as it will be written."""
+    text = axes.text(0, 0, _plain(name), size=12)
+    box = text.get_window_extent()
+    text.remove()
+    return box.width, box.height
+
+
+def _places(centre: Any, width: float, height: float) -> list[Bbox]:
+    """Return where a name may stand: eight directions, near and far."""
+    return [
+        Bbox.from_bounds(
+            centre[0] + x * (far + width / 2) - width / 2,
+            centre[1] + y * (far + height / 2) - height / 2,
+            width,
+            height,
+        )
+        for far in (13, 19, 28, 42, 60)
+        for x, y in product((1, 0, -1), repeat=2)
+        if x or y
+    ]
+
+
+def _cost(box: Bbox, frame: Any, taken: list[Any], centres: Any, own: int) -> float:
+    """Weigh a place for a name: far away, in the way, outside, or nearer to another dot."""
+    away = _distances(box, centres)
+    outside = frame.x0 > box.x0 or box.x1 > frame.x1 or frame.y0 > box.y0 or box.y1 > frame.y1
+    mistaken = away.argmin() != own
+    return float(away[own] + 60 * box.count_overlaps(taken) + 200 * outside + 30 * mistaken)
+
+
+def _middle(box: Any) -> Any:
+    return (box.min + box.max) / 2
+
+
+def _distances(box: Bbox, centres: Any) -> Any:
+    """Return how far each dot is from a box, in pixels."""
+    import numpy as np
+
+    return np.hypot(*np.maximum(abs(centres - _middle(box)) - np.array(box.size) / 2, 0).T)
+
+
+def _name_dot(
+    axes: Axes, dot: tuple[float, float], offset: Any, name: str, colour: str, leader: Any
+) -> None:
+    """Write a name beside its dot, in letters with a rim of paper, and lead to it from afar."""
+    style = {"color": colour, "size": 12, "ha": "center", "va": "center", "arrowprops": leader}
+    rim = [withStroke(linewidth=3, foreground=PAPER)]
+    text = axes.annotate(
+        name, dot, tuple(offset), textcoords="offset points", path_effects=rim, **style
+    )
+    text.set_in_layout(False)
+
+
+_LEADER = {"arrowstyle": "-", "color": PALE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
