@@ -282,7 +282,7 @@ def run(
     note = _run_note(run, budget)
     picture = Picture(_run_finding(run, budget, guard), 8.0 + 1.9 * columns, 5.2, note)
     widths = (3.4, *[1] * columns)
-    grid = picture.add_gridspec(rows, 1 + columns, width_ratios=widths, wspace=0.3)
+    grid = picture.add_gridspec(rows, 1 + columns, width_ratios=widths, wspace=0.06)
     axes = picture.add_subplot(grid[:, 0])
     _draw_run(axes, points, budget)
     if guard and guard.crossed_at is not None:
@@ -334,7 +334,7 @@ def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
     levels = [*classics, *_task(points), line]
     axes.set_ylim(max(-0.02, min(levels) - 0.06), max(levels) + 0.03)
     axes.set(xlabel="training steps", ylabel="accuracy")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_formatter(_tick)
     _on_paper(axes, "both")
     _name_ends(axes, names)
@@ -704,7 +704,7 @@ def _places(centre: Any, width: float, height: float) -> list[Bbox]:
             width,
             height,
         )
-        for far in (13, 19, 28, 42, 60)
+        for far in (13, 19, 28, 42, 60, 80)
         for x, y in product((1, 0, -1), repeat=2)
         if x or y
     ]
@@ -715,7 +715,7 @@ def _cost(box: Bbox, frame: Any, taken: list[Any], centres: Any, own: int) -> fl
     away = _distances(box, centres)
     outside = frame.x0 > box.x0 or box.x1 > frame.x1 or frame.y0 > box.y0 or box.y1 > frame.y1
     mistaken = away.argmin() != own
-    return float(away[own] + 60 * box.count_overlaps(taken) + 200 * outside + 30 * mistaken)
+    return float(away[own] + 150 * box.count_overlaps(taken) + 200 * outside + 30 * mistaken)
 
 
 def _middle(box: Any) -> Any:
