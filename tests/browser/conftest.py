@@ -79,10 +79,10 @@ class Lab:
             self.page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
 
     def run_all(self, seconds: float = 300) -> None:
-        """Run every cell; fail at the first error, with its text."""
+        """Run every cell; fail at the first error or warning, with its text."""
         self.menu("Run", "Run All Cells")
-        self.page.wait_for_function(FINISHED, timeout=seconds * 1000)
-        errors = self.page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+        self.page.wait_for_function(FINISHED, arg=STDERR, timeout=seconds * 1000)
+        errors = self.page.locator(".jp-Notebook " + STDERR)
         assert errors.count() == 0, errors.first.inner_text()
         self.wait_until_idle()
 
@@ -107,12 +107,14 @@ class Lab:
         return path
 
 
+# JupyterLab shows tracebacks and all that was written to stderr under this one type.
+STDERR = '[data-mime-type="application/vnd.jupyter.stderr"]'
+
 # Every code cell has its number, or one of them an error.
-FINISHED = """() => {
+FINISHED = """(stderr) => {
     const shown = (selector) => [...document.querySelectorAll('.jp-Notebook ' + selector)];
     const prompts = shown('.jp-CodeCell .jp-InputPrompt').map((prompt) => prompt.textContent);
-    return shown('[data-mime-type="application/vnd.jupyter.error"]').length > 0
-        || prompts.every((prompt) => /^\\[\\d+\\]:$/.test(prompt));
+    return shown(stderr).length > 0 || prompts.every((prompt) => /^\\[\\d+\\]:$/.test(prompt));
 }"""
 
 # How high a window has to be to show all cells.
