@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from caplab.errors import BadInput
-from caplab.exam import Exam, Scorecard, score
+from caplab.errors import BadInput, refusing
+from caplab.exam import Exam, Scorecard, score, write_atomically
 from caplab.models import Subject, load
 from caplab.recipe import Recipe
 
@@ -43,11 +43,13 @@ class Point:
 
 @dataclass(kw_only=True, repr=False)
 class Run:
-    """What happened when a recipe was tried on a subject."""
+    """What happened when a recipe was tried on a subject.
+
+    The points ask a sample of the exams, at every look the same; the scorecards answer all of them.
+    """
 
     recipe: Recipe
     points: list[Point]
-    before: Scorecard
     subject: Subject | None
     base: str
     steps: int
@@ -60,18 +62,36 @@ class Run:
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=dict)
     exam: Exam | None = None
-    scored: Scorecard | None = None
+    task_exam: Exam | None = None
+    cards: dict[str, Scorecard] = field(default_factory=dict)
+
+    @property
+    def before(self) -> Scorecard:
+        """Return the base's answers to the exam on the classics."""
+        return self.cards["before"]
+
+    @property
+    def before_task(self) -> Scorecard | None:
+        """Return the base's answers to the exam on the task, where there is one."""
+        return self.cards.get("before_task")
 
     @property
     def final(self) -> Scorecard:
-        """Return the tuned subject's answers to the whole exam.
+        """Return the tuned subject's answers to the exam on the classics."""
+        card = self._final("final", self.exam)
+        assert card is not None
+        return card
 
-        A run that was cut short is scored here, when somebody asks: who stops a run is in a hurry.
-        """
-        if self.scored is None and self.subject and self.exam:
-            self.scored = score(self.subject, self.exam)
-        assert self.scored is not None
-        return self.scored
+    @property
+    def final_task(self) -> Scorecard | None:
+        """Return the tuned subject's answers to the exam on the task, where there is one."""
+        return self._final("final_task", self.task_exam)
+
+    def _final(self, name: str, exam: Exam | None) -> Scorecard | None:
+        """Score a run that was cut short when somebody asks: who stops a run is in a hurry."""
+        if name not in self.cards and self.subject and exam:
+            self.cards[name] = score(self.subject, exam)
+        return self.cards.get(name)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the points as a table, one row each, with a column for each capability."""
@@ -90,14 +110,14 @@ class Run:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / "run.json").unlink(missing_ok=True)
-        self.before.save(path / "before.json")
-        self.final.save(path / "final.json")
+        for name in _CARDS:
+            (path / f"{name}.json").unlink(missing_ok=True)
+            if card := getattr(self, name):
+                card.save(path / f"{name}.json")
         shutil.rmtree(path / "weights", ignore_errors=True)
         if weights:
             self._save_weights(path / "weights")
-        partial = path / "run.json.partial"
-        partial.write_text(json.dumps(self._facts(), indent=1), encoding="utf-8")
-        partial.replace(path / "run.json")
+        write_atomically(path / "run.json", json.dumps(self._facts(), indent=1))
         return path
 
     def _save_weights(self, folder: Path) -> None:
@@ -121,12 +141,12 @@ class Run:
         path = Path(folder)
         if not (path / "run.json").is_file():
             raise BadInput(f"{str(path)!r} holds no complete run: there is no run.json in it.")
-        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        with refusing(f"{str(path / 'run.json')!r} is damaged"):
+            facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
         return cls(
             recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
             points=[Point(**point) for point in facts.pop("points")],
-            before=Scorecard.load(path / "before.json"),
-            scored=Scorecard.load(path / "final.json"),
+            cards={card.stem: Scorecard.load(card) for card in _cards_in(path)},
             subject=load(path / "weights") if (path / "weights").is_dir() else None,
             **facts,
         )
@@ -144,26 +164,29 @@ class Run:
         return f"<table>{rows}</table>"
 
     def _summary(self) -> dict[str, str]:
-        first, last = self.points[0], self.points[-1]
         made = f"{self.steps} of {self.recipe.steps}" if self.stopped else f"{self.steps}"
         summary = {
             f"Run of {self.base}": repr(self.recipe),
             "steps": f"{made} in {self.seconds:.1f} s",
-            "task": _change(first.task_accuracy, last.task_accuracy),
-            "classics": _change(first.classics_accuracy, last.classics_accuracy),
+            "task": self._change("task_accuracy", "before_task", "final_task"),
+            "classics": self._change("classics_accuracy", "before", "final"),
         }
         return summary | ({"trouble": self.trouble} if self.trouble else {})
 
+    def _change(self, measured: str, before: str, after: str) -> str:
+        """Write an accuracy's way, of the whole exam if it was asked: .25 to .98."""
+        if after in self.cards:
+            way = [self.cards[name].accuracy for name in (before, after)]
+        else:
+            way = [getattr(self.points[at], measured) for at in (0, -1)]
+        return "not measured" if None in way else "{:.2f} to {:.2f}".format(*way)
 
-_PLAIN = [
-    f.name
-    for f in fields(Run)
-    if f.name not in ("recipe", "points", "before", "subject", "exam", "scored")
-]
+
+_CARDS = ("before", "before_task", "final", "final_task")
+_APART = ("recipe", "points", "subject", "exam", "task_exam", "cards")  # not plain JSON
+_PLAIN = [field.name for field in fields(Run) if field.name not in _APART]
 
 
-def _change(before: float | None, after: float | None) -> str:
-    """Write an accuracy's way: .25 to .98."""
-    if before is None or after is None:
-        return "not measured"
-    return f"{before:.2f} to {after:.2f}"
+def _cards_in(folder: Path) -> list[Path]:
+    """List the scorecards of a saved run."""
+    return [path for name in _CARDS if (path := folder / f"{name}.json").is_file()]

@@ -51,8 +51,11 @@ def fine_tune(
     Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
     `RegressionGuard`.
 
+    The held-out task accuracy comes from `task_exam`; without one, from the task's own exam or from
+    its test rows. Old texts for replay come from `replay_data`, else from the synthetic world.
+
     A point asks a fixed sample of either exam, so that looking costs less than training; the
-    scorecards `run.before` and `run.final` answer all of it.
+    scorecards, such as `run.before` and `run.final`, answer all of it.
     """
     _check(subject, recipe, every)
     clock = Clock()
@@ -131,9 +134,9 @@ def _run(
     return Run(
         recipe=recipe,
         points=watch.points,
-        before=examiner.base_card(examiner.exam),
-        scored=None if watch.cut_short else examiner.final_card(tuned),
+        cards=examiner.cards(None if watch.cut_short else tuned),
         exam=examiner.exam,
+        task_exam=examiner.task_exam,
         subject=tuned,
         base=subject.name,
         steps=trainer.state.global_step,

@@ -101,13 +101,24 @@ class Examiner:
         *,
         progress: bool = False,
     ) -> None:
-        self.subject, self.exam, self._progress = subject, exam, progress
+        self.subject, self.exam, self.task_exam = subject, exam, task_exam
+        self._progress = progress
         self._weights = digest(subject.model)
         self._classics = exam.sample(min(_ASKED, len(exam)))
         self._task = task_exam.sample(min(_ASKED_OF_TASK, len(task_exam))) if task_exam else None
         self._drift = _Drift(subject, rows)
 
-    def base_card(self, exam: Exam) -> Scorecard:
+    def cards(self, tuned: Subject | None) -> dict[str, Scorecard]:
+        """Ask the base, and the tuned subject if one is given, the exams in full."""
+        found = {}
+        for suffix, exam in (("", self.exam), ("_task", self.task_exam)):
+            if exam:
+                found[f"before{suffix}"] = self._base_card(exam)
+            if exam and tuned:
+                found[f"final{suffix}"] = score(tuned, exam, progress=self._progress)
+        return found
+
+    def _base_card(self, exam: Exam) -> Scorecard:
         """Score the base; what it answered once, in whatever run, is not asked again."""
         key = (self._weights, exam.fingerprint)
         if key not in _base_cards:
@@ -115,10 +126,6 @@ class Examiner:
             for oldest in list(_base_cards)[:-_CARDS_KEPT]:
                 _base_cards.pop(oldest)
         return replace(_base_cards[key], subject=self.subject.name)
-
-    def final_card(self, tuned: Subject) -> Scorecard:
-        """Score the tuned subject on the whole exam."""
-        return score(tuned, self.exam, progress=self._progress)
 
     def look(self, model: Any | None, step: int, **known: Any) -> Point:
         """Ask the model, or the base where none is given."""
@@ -139,7 +146,7 @@ class Examiner:
 
     def _ask(self, model: Any | None, exam: Exam) -> Scorecard:
         if model is None:
-            return self.base_card(exam)
+            return self._base_card(exam)
         return score(Subject(model, self.subject.tokenizer, "in training"), exam, progress=False)
 
 

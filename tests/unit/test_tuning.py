@@ -161,6 +161,14 @@ def test_the_seed_decides_the_order_of_the_rows():
     assert not same(first, other)
 
 
+def test_the_seed_alone_decides_the_order_whatever_others_do_with_torchs():
+    who = tiny.subject(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    trainer = make_trainer(who, QUICK, tokens(open_task(TASK)[0], who))
+    torch.manual_seed(99)
+    trainer.train()
+    assert same(weights(trainer.model), weights(tune(QUICK, who).subject.model))
+
+
 # ---------------------------------------------------------------- watching disturbs nothing
 
 
@@ -219,12 +227,12 @@ def test_nothing_around_a_run_is_changed(tmp_path, monkeypatch):
             torch.get_num_threads(),
             torch.is_grad_enabled(),
             threading.active_count(),
-            os.listdir(tmp_path),
         )
 
     before = surroundings()
     tune(LORA.change(replay=0.5))
     assert surroundings() == before
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("recipe", [QUICK, LORA, QUICK.change(replay=0.5, replay_source="self")])
@@ -258,12 +266,13 @@ def test_a_tuned_subject_can_be_tuned_again_from_where_it_is():
 
 
 def test_a_model_that_a_trainer_has_wrapped_is_copied_with_its_own_forward(tmp_path):
-    who = tiny.subject()
+    who, clean = tiny.subject(), tiny.subject()
     who.model = script(who, QUICK, tmp_path, SFTTrainer)
     assert "forward" in vars(who.model)  # TRL's, bound to this very model
-    run = tune(QUICK.change(learning_rate=0.1), who)
-    assert score(run.subject, tiny.exam()).accuracy_norm >= 0  # it answers
-    assert run.final.loglikelihoods != run.before.loglikelihoods
+    clean.model.load_state_dict(who.model.state_dict())
+    run, expected = tune(who=who), tune(who=clean)
+    assert same(weights(run.subject.model), weights(expected.subject.model))
+    assert run.final == expected.final
 
 
 # ---------------------------------------------------------------- the points
@@ -310,6 +319,8 @@ def test_a_point_says_what_is_true_of_the_model_at_that_step():
     assert final.by_capability == whole.final.by_capability
     assert final.smooth == whole.final.smooth
     assert final.language_loss == whole.final.language_loss
+    assert final.task_accuracy == whole.final_task.accuracy
+    assert constant.points[0].task_accuracy == constant.before_task.accuracy
 
 
 def test_the_learning_rate_follows_the_schedule():
@@ -329,6 +340,20 @@ def test_the_task_is_learned_and_the_loss_tells():
     assert run.points[-1].task_accuracy > run.points[0].task_accuracy
     assert run.points[0].kl == 0
     assert run.points[-1].kl > 0.1
+
+
+def test_the_loss_is_the_mean_over_the_words_to_predict():
+    who, text = tiny.subject(), "The opposite of hot is cold."
+    still = QUICK.change(learning_rate=0.0, steps=2, batch_size=1)
+    who.model.eval().config.resid_pdrop = 0.0
+    for part in who.model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+        if hasattr(part, "attn_dropout"):
+            part.attn_dropout.p = 0.0
+    nats, count = tiny.naive_loss(who, text + tiny.END)
+    run = tune(still, who, task=[text])
+    assert run.points[-1].task_loss == pytest.approx(nats / count, rel=1e-5)
 
 
 def test_the_kl_is_the_one_of_the_definition():
@@ -375,6 +400,7 @@ def test_rows_of_which_no_exam_can_be_made_leave_the_accuracy_open(test):
     task = {"train": rows(0, 9)} | ({"test": test} if test else {})
     run = tune(task=task)
     assert {point.task_accuracy for point in run.points} == {None}
+    assert (run.before_task, run.final_task) == (None, None)
     assert "not measured" in repr(run)
 
 
@@ -382,6 +408,7 @@ def test_a_task_exam_of_the_caller_is_asked():
     asked = Exam((Question("dogs", "A dog says", ("woof", "meow"), 0),), name="dogs")
     run = tune(task_exam=asked)
     assert run.points[-1].task_accuracy == score(run.subject, asked).accuracy
+    assert run.final_task == score(run.subject, asked)
 
 
 def test_the_base_is_asked_once_however_many_runs_there_are(monkeypatch):
@@ -485,7 +512,9 @@ def test_stop_ends_within_one_step_with_a_valid_run(recipe):
     assert run.stopped
     assert run.trouble is None
     assert [point.step for point in run.points] == [0, 1, 2]
+    assert "final" not in run.cards  # whoever stopped it was in a hurry
     assert run.final == score(run.subject, tiny.exam())
+    assert run.final_task.accuracy == run.points[-1].task_accuracy
     assert run.final.accuracy == run.points[-1].classics_accuracy
     assert "2 of 6" in repr(run)
 
@@ -632,13 +661,10 @@ def test_a_run_comes_back_from_its_folder(tmp_path):
     run = tune(QUICK.change(replay=0.5))
     folder = run.save(tmp_path / "a" / "run")
     again = Run.load(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "before.json",
-        "final.json",
-        "run.json",
-    ]
+    names = ("before", "before_task", "final", "final_task", "run")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.json" for name in names]
     assert again.subject is None
-    for name in ("recipe", "points", "before", "final", "versions", "seconds", "replay_fraction"):
+    for name in ("recipe", "points", "cards", "versions", "seconds", "replay_fraction", "base"):
         assert getattr(again, name) == getattr(run, name)
     assert repr(again) == repr(run)
     with pytest.raises(BadInput, match="without weights"):
