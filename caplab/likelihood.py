@@ -195,12 +195,15 @@ def likelihoods(
 
 
 def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]:
-    """Run the batches; a bar shows up where it takes longer than two seconds, and goes away."""
+    """Run the batches; a bar shows up where it takes longer than two seconds, and goes away.
+
+    In a notebook or a terminal, that is: neither in a log nor from a background thread.
+    """
     sharing = _shares(subject.model)
-    shown = progress and threading.current_thread() is threading.main_thread()
+    hidden = not progress or threading.current_thread() is not threading.main_thread()
     total = sum(len(batch.tokens) for batch in plan.batches)
     name = f"Scoring {subject.name}"
-    with tqdm(total=total, desc=name, delay=2, leave=False, disable=not shown) as bar:
+    with tqdm(total=total, desc=name, delay=2, leave=False, disable=hidden or None) as bar:
         for batch in plan.batches:
             yield _surprise(subject.model, batch, sharing)
             bar.update(len(batch.tokens))

@@ -312,15 +312,13 @@ def _open_model(folder: Path, name: str, dtype: "torch.dtype") -> Any:
 
 def _open_config(folder: Path, name: str) -> Any:
     """Read config.json, and refuse a model that does not write text from left to right."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
-    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING
     with refusing(f"{name}: its config.json describes no model that transformers knows"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    classes = {cls.__name__ for cls in causal.values()}
-    built = config.architectures or [type(config).__name__]
-    fits = type(config) in causal and not config.is_encoder_decoder
-    if not fits or (config.architectures and not classes & set(built)):
+    built = config.architectures or [CAUSAL.get(config.model_type, config.model_type)]
+    if config.is_encoder_decoder or not set(built) & set(CAUSAL.values()):
         raise BadInput(
             f"{name} is a {', '.join(built)}. The lab needs a causal language model, one that "
             "writes from left to right (ForCausalLM or LMHeadModel in its name), such as gpt2."

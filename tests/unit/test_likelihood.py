@@ -4,6 +4,7 @@ import copy
 import gc
 import random
 import weakref
+from threading import Thread
 
 import pytest
 import tiny
@@ -11,6 +12,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from tokenizers.processors import TemplateProcessing
+from tqdm import tqdm
 
 from caplab import likelihood
 from caplab.errors import BadInput
@@ -100,10 +103,15 @@ def test_the_language_loss_is_what_the_model_itself_computes(gpt2, exam):
     assert score(gpt2, alone).language_loss == pytest.approx(float(loss), abs=1e-5)
 
 
-def test_a_text_that_starts_itself_gets_no_second_start(gpt2):
-    started = gpt2.tokenizer.eos_token + "A dog says"
-    asked = Exam((Question("sounds", started, ("woof", "moo"), 0),), (Text("language", "A dog."),))
-    assert gap(score(gpt2, asked).loglikelihoods, tiny.naive(gpt2, asked)) < 1e-4
+def test_a_text_that_starts_itself_gets_no_second_start():
+    tokens = copy.deepcopy(tiny.tokenizer())
+    start = (tiny.END, tokens.bos_token_id)
+    tokens.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tiny.END} $A", special_tokens=[start]
+    )
+    plain, started = likelihood._encode(tokens, ["A dog", f"{tiny.END}A dog"])
+    assert plain == started == tokens("A dog")["input_ids"]
+    assert plain[0] == tokens.bos_token_id != plain[1]
 
 
 def test_lm_eval_finds_the_same(gpt2, exam):
@@ -150,8 +158,11 @@ def test_a_question_scores_alone_as_among_others(gpt2, exam):
 
 
 def test_rows_are_cut_where_they_are_full_and_still_right(gpt2, exam, monkeypatch):
+    uncut = len(_rows(gpt2, exam))
     monkeypatch.setattr(likelihood, "_ROW", 8)
     fresh = Exam(exam.questions[::-1])
+    assert len(_rows(gpt2, fresh)) > uncut
+    assert len(_rows(gpt2, Exam(exam.questions[4:5]))) == 1  # a long prompt is still shared
     assert gap(score(gpt2, fresh).loglikelihoods, tiny.naive(gpt2, fresh)) < 1e-4
 
 
@@ -340,6 +351,18 @@ def test_a_diverged_model_is_said_to_have_diverged(exam):
         score(who, exam)
 
 
-def test_the_bar_writes_nothing_where_scoring_is_quick(gpt2, exam, capsys):
+def test_a_bar_waits_two_seconds_and_stays_out_of_logs_and_other_threads(gpt2, exam, monkeypatch):
+    bars = []
+
+    def bar(**settings):
+        bars.append(settings)
+        return tqdm(**settings | {"disable": True})
+
+    monkeypatch.setattr(likelihood, "tqdm", bar)
     score(gpt2, exam)
-    assert capsys.readouterr() == ("", "")
+    score(gpt2, exam, progress=False)
+    worker = Thread(target=score, args=(gpt2, exam))
+    worker.start()
+    worker.join()
+    assert [made["disable"] for made in bars] == [None, True, True]  # None: only on a screen
+    assert {(made["delay"], made["leave"]) for made in bars} == {(2, False)}
