@@ -16,10 +16,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from caplab import RegressionGuard
 from caplab import guard as guard_module
 from caplab.errors import BadInput
 from caplab.exam import Exam, Question, score
-from caplab.guard import RegressionGuard
 
 gc.collect()
 gc.freeze()  # each training collects garbage: it need not look through the libraries every time
@@ -275,6 +275,13 @@ def test_a_rollback_restores_the_best_look_bit_for_bit(tmp_path, forgetting, lor
     assert not same(keep.weights[4], keep.weights[8])
 
 
+def test_of_an_adapted_model_the_adapter_alone_is_kept():
+    kept = guard_module._Snapshot.take(model(lora=True), 0, 0.0).weights
+
+    assert kept
+    assert all("lora_" in name for name in kept)
+
+
 def test_a_rollback_goes_to_the_base_when_nothing_else_was_harmless(tmp_path, forgetting):
     forgetting(0, 30, 30)
     keep, guard = Keep(), RegressionGuard(known(), every=2, action="rollback")
@@ -426,7 +433,8 @@ def test_what_it_sees_is_in_the_trainers_own_log(tmp_path, forgetting):
 
     expected = {0: 1.0, 2: 0.9, 4: 0.5, 6: 0.5, 8: 0.5}
     assert seen(run.state.log_history) == seen(early.logs) == seen(late.logs) == expected
-    assert run.state.log_history[-2].keys() >= {"guard/words", "guard/change", "guard/regressed"}
+    told = {"epoch", "step", "guard/words", "guard/accuracy", "guard/change", "guard/regressed"}
+    assert run.state.log_history[-2].keys() == told
     assert [log["step"] for log in early.logs if "loss" in log] == [3, 6]  # as without the guard
 
 
