@@ -578,7 +578,8 @@ def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
     if not given:
         raise BadInput("There is no run to draw. Give a list of what fine_tune returned.")
     for one in given:
-        if _points(one)[-1].task_accuracy is None:
+        _points(one)
+        if one.before_task is None:
             raise BadInput("A run was not asked about its task. Give fine_tune a task_exam.")
     if len({one.before.fingerprint for one in given}) > 1:
         exams = listed(sorted({one.before.exam for one in given}))
@@ -591,11 +592,16 @@ def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
 
 def _bases(runs: "list[Run]") -> list[_Group]:
     """Return where the runs set out: one point for each base."""
-    starts = {one.base: (_task(one.points)[0], one.before.accuracy) for one in runs}
+    starts = {one.base: _place(one.before_task, one.before) for one in runs}
     return [
         _Group("base" if len(starts) == 1 else name, None, (start,))
         for name, start in starts.items()
     ]
+
+
+def _place(task: Scorecard | None, classics: Scorecard) -> tuple[float, float]:
+    assert task is not None
+    return task.accuracy, classics.accuracy
 
 
 def _groups_of(runs: "list[Run]") -> list[_Group]:
@@ -603,8 +609,7 @@ def _groups_of(runs: "list[Run]") -> list[_Group]:
     groups: dict[tuple[str, Recipe, int], list[tuple[float, float]]] = {}
     for one in runs:
         key = one.base, one.recipe.change(seed=0), one.steps
-        place = _task(one.points)[-1], one.final.accuracy
-        groups.setdefault(key, []).append(place)
+        groups.setdefault(key, []).append(_place(one.final_task, one.final))
     labels = _labels(list(groups))
     return [
         _Group(label, recipe, tuple(seeds))
