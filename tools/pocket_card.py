@@ -32,9 +32,16 @@ LABORATORY = {
     "full, 3e-3, 25 % replay": FULL.change(learning_rate=3e-3, replay=0.25),
     "LoRA r=8, 1e-3": LORA.change(learning_rate=1e-3),
     "LoRA r=8, 5e-3": LORA.change(learning_rate=5e-3),
+    "LoRA r=8, alpha 64, 3e-3": LORA.change(learning_rate=3e-3, alpha=64),
     "LoRA r=8, 1e-2": LORA.change(learning_rate=1e-2),
     "LoRA r=8, 2e-2": LORA.change(learning_rate=2e-2),
-    "LoRA r=8, 1e-2, 25 % replay": LORA.change(learning_rate=1e-2, replay=0.25),
+    "full, 5e-4, constant": FULL.change(learning_rate=5e-4, schedule="constant"),
+    "LoRA r=8, alpha 64, 3e-3, constant": LORA.change(
+        learning_rate=3e-3, alpha=64, schedule="constant"
+    ),
+    "the same with 25 % replay": LORA.change(
+        learning_rate=3e-3, alpha=64, schedule="constant", replay=0.25
+    ),
 }
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 import caplab as cl  # noqa: E402  (the tool runs from a bare clone, too)
 
-RECIPE = cl.Recipe(learning_rate=3e-3)
+RECIPE = cl.Recipe(learning_rate=3e-3, steps=100)
 
 if __name__ == "__main__":
     base = cl.load("pocket")
