@@ -20,7 +20,7 @@ from caplab.feed import Rows, Task, mixture, open_task, tokens
 from caplab.models import Subject
 from caplab.recipe import Recipe
 from caplab.run import Point, Run
-from caplab.trainer import QuietTrainer, linear_layers, make_trainer, unwrapped
+from caplab.trainer import linear_layers, make_trainer, unwrapped
 from caplab.watch import Clock, Examiner, Watch, random_state_kept
 
 __all__ = ["Point", "Recipe", "Run", "fine_tune", "linear_layers"]
@@ -57,7 +57,7 @@ def fine_tune(
     A point asks a fixed sample of either exam, so that looking costs less than training; the
     scorecards, such as `run.before` and `run.final`, answer all of it.
     """
-    _check(subject, recipe, every)
+    _check(subject, recipe, every, exam, task_exam)
     clock = Clock()
     with _TURN, random_state_kept(subject.device):
         train, test = open_task(task)
@@ -75,17 +75,20 @@ def fine_tune(
         trainer = make_trainer(subject, recipe, fed, callbacks)
         looks = _steps_to_look(recipe.steps, every)
         watch = Watch(trainer, examiner, looks, clock, on_point, stop)
-        trouble = watch.train()
-        return _run(subject, recipe, trainer, examiner, watch, trouble, clock)
+        return _run(recipe, watch, trouble=watch.train())
 
 
-def _check(subject: Subject, recipe: Recipe, every: int | None) -> None:
+def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
+    """Refuse at the door what would fail in the depths of a library."""
     if not isinstance(subject, Subject):
         raise BadInput(f'fine_tune needs a Subject, such as load("pocket"), not {subject!r:.60}.')
     if not isinstance(recipe, Recipe):
         raise BadInput(f"fine_tune needs a Recipe as its second argument, not {recipe!r:.60}.")
     if every is not None and (type(every) is not int or every < 1):
         raise BadInput(f"every counts the steps from one point to the next, not {every!r}.")
+    for exam in exams:
+        if exam is not None and not isinstance(exam, Exam):
+            raise BadInput(f"An exam is made by exam() or exam(path); this is {exam!r:.60}.")
 
 
 def _steps_to_look(steps: int, every: int | None) -> set[int]:
@@ -119,18 +122,11 @@ def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> 
     return Question("task", prompt, tuple(choices), choices.index(right))
 
 
-def _run(
-    subject: Subject,
-    recipe: Recipe,
-    trainer: QuietTrainer,
-    examiner: Examiner,
-    watch: Watch,
-    trouble: str | None,
-    clock: Clock,
-) -> Run:
+def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
     """Gather what happened."""
+    trainer, examiner = watch.trainer, watch.examiner
     counted = _parameters(trainer.model)
-    tuned = _tuned(trainer.model, subject, recipe)
+    tuned = _tuned(trainer.model, examiner.subject, recipe)
     return Run(
         recipe=recipe,
         points=watch.points,
@@ -138,13 +134,13 @@ def _run(
         exam=examiner.exam,
         task_exam=examiner.task_exam,
         subject=tuned,
-        base=subject.name,
+        base=examiner.subject.name,
         steps=trainer.state.global_step,
         stopped=trainer.state.global_step < recipe.steps,
         trouble=trouble,
         replay_fraction=trainer.replayed / max(1, trainer.read),
-        seconds=clock.elapsed,
-        device=str(subject.device),
+        seconds=watch.clock.elapsed,
+        device=str(tuned.device),
         versions={m.__name__: m.__version__ for m in (caplab, torch, transformers, trl, peft)},
         **counted,
     )

@@ -164,9 +164,10 @@ class Watch(TrainerCallback):
     ) -> None:
         self.points: list[Point] = []
         self.cut_short = False
-        self._trainer, self._examiner, self._steps, self._clock = trainer, examiner, steps, clock
-        self._on_point, self._stop = on_point, stop
-        self._line = _ProgressLine(trainer.args.max_steps, clock, silent=on_point is not None)
+        self.trainer, self.examiner, self.clock = trainer, examiner, clock
+        self._steps, self._on_point, self._stop = steps, on_point, stop
+        watched = on_point is None and threading.current_thread() is threading.main_thread()
+        self._line = _ProgressLine(trainer.args.max_steps, clock, silent=not watched)
         trainer.add_callback(self)  # behind the caller's: they may stop it or change the weights
 
     def train(self) -> str | None:
@@ -185,7 +186,7 @@ class Watch(TrainerCallback):
         return None
 
     def _train(self) -> None:
-        trainer = self._trainer
+        trainer = self.trainer
         self._look(None, 0, 0.0 if trainer.args.warmup_steps else trainer.args.learning_rate)
         if self._heard_stop():
             return
@@ -198,18 +199,16 @@ class Watch(TrainerCallback):
         """Look, if it is time; stop, if somebody asked."""
         self._line.show(state.global_step)
         if state.global_step in self._steps and not self._heard_stop():
-            self._look(self._trainer.model, state.global_step, self._trainer.rate)
+            self._look(self.trainer.model, state.global_step, self.trainer.rate)
         if self._heard_stop():
             control.should_training_stop = True
 
     def _look(self, model: Any | None, step: int, rate: float) -> None:
-        loss, elapsed = self._trainer.mean_task_loss(), self._clock.elapsed
-        point = self._examiner.look(
-            model, step, task_loss=loss, learning_rate=rate, elapsed=elapsed
-        )
+        loss, elapsed = self.trainer.mean_task_loss(), self.clock.elapsed
+        point = self.examiner.look(model, step, task_loss=loss, learning_rate=rate, elapsed=elapsed)
         self.points.append(point)
         if self._on_point:
-            with random_state_kept(self._examiner.subject.device):
+            with random_state_kept(self.examiner.subject.device):
                 self._on_point(point)
 
     def _heard_stop(self) -> bool:

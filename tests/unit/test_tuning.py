@@ -44,6 +44,7 @@ def rows(start, end):
 
 TASK = DatasetDict(train=Dataset.from_list(rows(0, 20)), test=Dataset.from_list(rows(20, 30)))
 QUICK = Recipe(steps=6, batch_size=4, learning_rate=1e-2)
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 LORA = QUICK.change(method="lora", rank=2)
 
 
@@ -162,7 +163,7 @@ def test_the_seed_decides_the_order_of_the_rows():
 
 
 def test_the_seed_alone_decides_the_order_whatever_others_do_with_torchs():
-    who = tiny.subject(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    who = tiny.subject(**NO_DROPOUT)
     trainer = make_trainer(who, QUICK, tokens(open_task(TASK)[0], who))
     torch.manual_seed(99)
     trainer.train()
@@ -251,6 +252,16 @@ def test_a_line_shows_up_when_a_run_takes_long_and_nobody_listens(monkeypatch, l
     with redirect_stderr(err):
         tune(on_point=(lambda point: None) if listening else None)
     assert ("step" in err.getvalue()) == shown
+
+
+def test_a_run_in_a_thread_never_shows_a_line(monkeypatch):
+    monkeypatch.setattr(watch, "_PATIENCE", 0.0)
+    err = io.StringIO()
+    with redirect_stderr(err):
+        thread = threading.Thread(target=tune)
+        thread.start()
+        thread.join()
+    assert err.getvalue() == ""
 
 
 def test_a_tuned_subject_can_be_tuned_again_from_where_it_is():
@@ -343,16 +354,9 @@ def test_the_task_is_learned_and_the_loss_tells():
 
 
 def test_the_loss_is_the_mean_over_the_words_to_predict():
-    who, text = tiny.subject(), "The opposite of hot is cold."
-    still = QUICK.change(learning_rate=0.0, steps=2, batch_size=1)
-    who.model.eval().config.resid_pdrop = 0.0
-    for part in who.model.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
-        if hasattr(part, "attn_dropout"):
-            part.attn_dropout.p = 0.0
+    who, text = tiny.subject(**NO_DROPOUT), "The opposite of hot is cold."
     nats, count = tiny.naive_loss(who, text + tiny.END)
-    run = tune(still, who, task=[text])
+    run = tune(QUICK.change(learning_rate=0.0, batch_size=1), who, task=[text])
     assert run.points[-1].task_loss == pytest.approx(nats / count, rel=1e-5)
 
 
@@ -432,10 +436,13 @@ def test_the_realised_share_of_old_texts_is_reported():
 
 
 def test_the_task_loss_is_that_of_the_task_alone():
-    far = ["\u2603 xyzzy \u00e9t\u00e9 qwerty"] * 9  # old texts that are much harder
-    mixed = tune(QUICK.change(replay=0.5, learning_rate=0.0), replay_data=far, every=6)
-    plain = tune(QUICK.change(learning_rate=0.0), every=6)
-    assert mixed.points[-1].task_loss == pytest.approx(plain.points[-1].task_loss, rel=0.2)
+    who, text = tiny.subject(**NO_DROPOUT), "The opposite of hot is cold."
+    nats, count = tiny.naive_loss(who, text + tiny.END)
+    still = QUICK.change(learning_rate=0.0, replay=0.5)
+    run = tune(still, who, task=[text], replay_data=["\u2603 xyzzy \u00e9t\u00e9 qwerty"])
+    for point in run.points[1:]:
+        assert point.task_loss in (None, pytest.approx(nats / count, rel=1e-5))
+    assert any(point.task_loss for point in run.points)
 
 
 def test_old_texts_alone_leave_no_task_loss():
@@ -646,6 +653,12 @@ def test_wrong_arguments_are_refused_at_the_door(arguments, said):
     with pytest.raises(BadInput) as caught:
         fine_tune(who or tiny.subject(), recipe)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["exam", "task_exam"])
+def test_what_is_no_exam_is_refused(name):
+    with pytest.raises(BadInput, match=r"made by exam.*this is 'classics'"):
+        tune(**{name: "classics"})
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "2"])
