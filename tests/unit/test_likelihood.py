@@ -232,6 +232,7 @@ def test_the_autocast_around_a_training_stays_out(gpt2, exam):
 
 def test_the_autocast_that_accelerate_wraps_around_forward_stays_out(gpt2, exam):
     calm = score(gpt2, exam)
+    AcceleratorState._reset_state(reset_partial_state=True)  # a trainer before us may have set it
     try:
         model = Accelerator(mixed_precision="bf16", cpu=True).prepare(copy.deepcopy(gpt2.model))
     finally:
