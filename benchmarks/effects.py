@@ -78,7 +78,8 @@ class Look(TrainerCallback):
     """Ask both exams in full every few steps, which the points of a run do by sample."""
 
     def __init__(self, base: cl.Subject) -> None:
-        self.base, self.path = base, []
+        self.base = base
+        self.path: list[Place] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         """Score the model as it is."""

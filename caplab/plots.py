@@ -9,12 +9,14 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
-from itertools import pairwise, product
+from itertools import pairwise
+from math import cos, pi, sin
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
@@ -678,14 +680,18 @@ def _draw_group(axes: Axes, group: _Group, alpha: float) -> None:
 
 
 def _name_dots(axes: Axes, dots: list[tuple[float, float, str, str]]) -> None:
-    """Write each dot's name near it, where it covers nothing and belongs to no other dot."""
+    """Write each dot's name near it, where it covers nothing and belongs to no other dot.
+
+    The first line of the axes is the frontier, which is better left free, too.
+    """
     axes.figure.draw_without_rendering()  # type: ignore[union-attr] # to know where things will be
     marks = [line for line in axes.lines if line.get_marker() != "None"]
     taken = [line.get_window_extent().padded(2) for line in marks]
+    way = axes.transData.transform_path(axes.lines[0].get_path())
     centres = axes.transData.transform([dot[:2] for dot in dots])  # (dots, 2), in pixels
     for at, (x, y, name, colour) in enumerate(dots):
         boxes = _places(centres[at], *_size(axes, name))
-        best = min(boxes, key=lambda box: _cost(box, axes.bbox, taken, centres, at))
+        best = min(boxes, key=lambda box: _cost(box, axes.bbox, taken, way, centres, at))
         taken.append(best.padded(6))
         offset = (_middle(best) - centres[at]) * 72 / DOTS
         far = _distances(best, centres[at : at + 1])[0] > 20
@@ -701,7 +707,8 @@ def _size(axes: Axes, name: str) -> tuple[float, float]:
 
 
 def _places(centre: Any, width: float, height: float) -> list[Bbox]:
-    """Return where a name may stand: eight directions, near and far."""
+    """Return where a name may stand: all around its dot, near and far."""
+    turns = [(cos(pi * part / 8), sin(pi * part / 8)) for part in range(16)]
     return [
         Bbox.from_bounds(
             centre[0] + x * (far + width / 2) - width / 2,
@@ -709,18 +716,18 @@ def _places(centre: Any, width: float, height: float) -> list[Bbox]:
             width,
             height,
         )
-        for far in (13, 19, 28, 42, 60, 80)
-        for x, y in product((1, 0, -1), repeat=2)
-        if x or y
+        for far in (13, 19, 28, 42, 60, 80, 105)
+        for x, y in turns
     ]
 
 
-def _cost(box: Bbox, frame: Any, taken: list[Any], centres: Any, own: int) -> float:
+def _cost(box: Bbox, frame: Any, taken: list[Any], way: Path, centres: Any, own: int) -> float:
     """Weigh a place for a name: far away, in the way, outside, or nearer to another dot."""
     away = _distances(box, centres)
     outside = frame.x0 > box.x0 or box.x1 > frame.x1 or frame.y0 > box.y0 or box.y1 > frame.y1
-    mistaken = away.argmin() != own
-    return float(away[own] + 150 * box.count_overlaps(taken) + 200 * outside + 30 * mistaken)
+    weights = {150: box.count_overlaps(taken), 200: outside, 30: away.argmin() != own}
+    weights[20] = way.intersects_bbox(box, filled=False)
+    return float(away[own] + sum(weight * found for weight, found in weights.items()))
 
 
 def _middle(box: Any) -> Any:
