@@ -28,6 +28,8 @@ import jupytext
 import nbformat
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -36,6 +38,7 @@ MARK = re.compile(r"^[ \t]*# (?:>>>|<<<) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
 NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
 LINKED = "pyproject.toml *.md *.cff *.py caplab/*.py lessons/*.md .github/**/*.yml"
+VIEW = "application/vnd.jupyter.widget-view+json"
 COLAB = "https://colab.research.google.com/github"
 ADVICE = """
 Change the lesson, not the notebook: edit lessons/, then run python tools/build_notebooks.py.
@@ -189,7 +192,7 @@ def target_output(cell: NotebookNode) -> str:
 def as_markdown(output: NotebookNode) -> str:
     """Return one output as Markdown: a picture, or text. A widget has none."""
     data = output.get("data", {})
-    if "application/vnd.jupyter.widget-view+json" in data:
+    if VIEW in data:
         return ""
     if picture := data.get("image/png", "").replace("\n", ""):
         width = output.metadata.get("image/png", {}).get("width", "")
@@ -201,21 +204,38 @@ def as_markdown(output: NotebookNode) -> str:
     return f"````text\n{text}\n````" if text else ""
 
 
+class Runner(NotebookClient):
+    """Run a notebook, and forget widgets that closed themselves: a finished progress bar."""
+
+    def handle_comm_msg(self, outs: list, msg: dict, cell_index: int) -> None:
+        """Keep the books on widgets, closings included."""
+        super().handle_comm_msg(outs, msg, cell_index)
+        if msg["msg_type"] == "comm_close":
+            self.widget_state.pop(msg["content"]["comm_id"], None)
+
+
 def execute(solved: NotebookNode, folder: Path) -> None:
     """Run a solution in a clean kernel and keep its outputs and widget state, nothing else."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
     kept = deepcopy(solved.metadata)
     options = {"record_timing": False, "resources": {"metadata": {"path": str(folder)}}}
+    runner = Runner(solved, timeout=600, coalesce_streams=True, **options)
     try:
-        NotebookClient(solved, timeout=600, coalesce_streams=True, **options).execute()
+        runner.execute()
     except CellExecutionError as error:
         raise LessonError(f"A solution fails, so nothing was written.\n{error}") from None
-    if "widgets" in solved.metadata:
+    views = [drop_closed(cell, runner.widget_state) for cell in code_cells(solved.cells)]
+    if any(views):
         kept.widgets = solved.metadata.widgets
     solved.metadata = kept
     solved.metadata.caplab.outputs = outputs_digest(solved)
+
+
+def drop_closed(cell: NotebookNode, alive: dict[str, dict]) -> int:
+    """Drop views of widgets that are gone, which show nothing; count the others."""
+    models = [output.get("data", {}).get(VIEW, {}).get("model_id") for output in cell.outputs]
+    pairs = zip(cell.outputs, models, strict=True)
+    cell.outputs = [output for output, model in pairs if not model or model in alive]
+    return sum(model in alive for model in models)
 
 
 def outputs_digest(solved: NotebookNode) -> str:

@@ -51,6 +51,12 @@ from ipywidgets import HTML
 HTML("a widget")
 ```
 
+```python
+bar = HTML("a progress bar")
+display(bar)
+bar.close()
+```
+
 <!-- #region tags=["solution"] -->
 Because doubling is adding to itself.
 <!-- #endregion -->
@@ -136,9 +142,10 @@ def test_only_gaps_have_target_outputs(course):
 
 
 def test_an_unfilled_notebook_runs(course):
+    learner = {"display": print}
     for cell in cells(course, "notebooks"):
         if cell.cell_type == "code" and "%pip" not in cell.source:
-            exec(cell.source, {"__name__": "learner"})
+            exec(cell.source, learner)
 
 
 def test_solutions_keep_the_answers_but_not_the_marks(course):
@@ -154,6 +161,12 @@ def test_solutions_keep_outputs_and_widget_state_but_no_clock(course):
     assert "a widget" in json.dumps(state.state)
     assert any(cell.get("outputs") for cell in solved.cells)
     assert all("execution" not in cell.metadata for cell in solved.cells)
+
+
+def test_a_widget_that_closed_itself_leaves_no_trace(course):
+    text = (course / "solutions/01_toy.ipynb").read_text("utf-8")
+    assert '"value": "a progress bar"' not in text
+    assert "HTML(value='a progress bar')" not in text
 
 
 @pytest.mark.parametrize(
