@@ -56,7 +56,8 @@ import sys
 from importlib.metadata import version
 
 if "google.colab" in sys.modules:
-    course, torch_stays = "REPOSITORY", version("torch")
+    course = "REPOSITORY"
+    torch_stays = version("torch")
     %pip install -q torch=={torch_stays} git+https://github.com/{course}"""
 
 COUNTERPART = {

@@ -105,6 +105,15 @@ def test_the_notebook_is_valid(path):
     assert all(widget["state"] for widget in widgets.values()), "GitHub shows none without state"
 
 
+@everything
+def test_a_notebook_opens_with_its_title_and_a_setup_cell_that_fits(path):
+    title, setup = nbformat.read(path, as_version=4).cells[:2]
+    assert re.match(r"# .+\n\n\*\*.+\*\* · \d+ minutes ·\n\[Open in Colab\]", title.source)
+    assert setup.source.startswith("# On Colab this installs the course.")
+    assert len(setup.source.splitlines()) <= 10
+    assert max(map(len, setup.source.splitlines())) <= 79
+
+
 @every_notebook
 def test_a_learner_finds_no_outputs_and_no_answers(path):
     for cell in code_cells(path):
