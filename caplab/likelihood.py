@@ -329,18 +329,19 @@ def _check_lengths(
     subject: Subject, exam: "Exam", questions: list[tuple[list[int], list[list[int]]]]
 ) -> None:
     """Refuse what the model cannot read whole: nothing is ever cut off."""
+    context = subject.context
     for number, (prompt, choices) in enumerate(questions):
+        length = len(prompt) + max(map(len, choices))
         opening = f"Question {number + 1} ({exam.questions[number].prompt[:40]!r})"
         if not prompt or not all(choices):
             raise BadInput(
                 f"{opening}: for the tokenizer of {subject.name}, a choice adds no token to the "
                 "prompt, so nothing is left to predict. Let the prompt end in a word or a colon."
             )
-        length = len(prompt) + max(map(len, choices))
-        if length > subject.context + 1:  # the last token is predicted, never read
+        if length > context + 1:  # the last token is predicted, never read
             raise BadInput(
                 f"{opening} has {length} tokens with its longest choice, and {subject.name} reads "
-                f"{subject.context} at once. Shorten it, or take a model with a longer context."
+                f"{context} at once. Shorten it, or take a model with a longer context."
             )
 
 

@@ -216,6 +216,17 @@ def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(files, tmp_path):
     assert answer == str(half)
 
 
+def test_a_hub_that_is_silent_is_given_up_after_five_seconds(monkeypatch):
+    def silent(self, name, *, files_metadata, timeout):
+        raise TimeoutError(f"{timeout} seconds")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", silent)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(BadInput, match=r"cannot be reached \(TimeoutError\)") as refusal:
+        find_folder("org/mine")
+    assert str(refusal.value.__cause__) == "5 seconds"
+
+
 def test_known_names_are_names_that_a_hub_could_have():
     assert "pocket" in KNOWN
     assert len(set(KNOWN)) == len(KNOWN)

@@ -63,10 +63,18 @@ def test_loading_writes_nothing_and_warns_of_nothing(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_loading_leaves_the_libraries_as_talkative_as_they_were(folder):
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    load(folder)
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_leaves_the_libraries_as_talkative_as_they_were(folder, bars):
+    state = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    try:
+        logging.set_verbosity_info()
+        (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+        load(folder)
+        assert logging.get_verbosity() == logging.INFO
+        assert logging.is_progress_bar_enabled() is bars
+    finally:
+        logging.set_verbosity(state[0])
+        (logging.enable_progress_bar if state[1] else logging.disable_progress_bar)()
 
 
 def test_the_environment_stands_in_for_pocket_and_for_nothing_else(folder, monkeypatch, tmp_path):
@@ -261,17 +269,22 @@ def test_measuring_restores_after_a_failure(folder):
         torch.rand(3)
         assert not model.training
         assert not torch.is_grad_enabled()
+        assert not (model.lm_head.weight * 2).is_inference()  # a model may keep what it computes
         raise KeyError
     assert model.training
     assert torch.is_grad_enabled()
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_quiet_speaks_again_after_a_failure():
+def test_quiet_is_quiet_and_speaks_again_even_after_a_failure():
     before = logging.get_verbosity()
-    with pytest.raises(KeyError), quiet():
+    with suppress(KeyError), warnings.catch_warnings(record=True) as heard, quiet():
+        warnings.warn("loud", stacklevel=1)
+        assert logging.get_verbosity() == logging.ERROR
+        assert not logging.is_progress_bar_enabled()
         raise KeyError
-    assert logging.get_verbosity() == before
+    assert not heard
+    assert logging.get_verbosity() == before != logging.ERROR
 
 
 # ---------------------------------------------------------------- the machine
