@@ -4,14 +4,14 @@
 `SFTTrainer` script, with or without PEFT. It asks its exam before the first step and then every few
 steps, and compares the answers item by item with those before training.
 
-**Many looks, one promise.** Each look at a run is one more chance of a false alarm. `confidence` is
-a promise about the whole run: what may go wrong is shared out equally among the looks planned
-(Bonferroni: it holds however much one look resembles the next). So a run with a hundred looks
-raises no more false alarms than a run with one; it only waits for a slightly clearer drop.
-
 **A dip is not a crossing.** In its first steps a model often loses its balance and finds it again.
 So the guard acts when two looks in a row say REGRESSED (`patience=1`: one look is forgiven), when
 the last look does, or when the model answers with NaN.
+
+**Many looks, one promise.** Each look at a run is one more chance of a false alarm. `confidence` is
+a promise about the whole run: the chance of a mistake is shared out equally among the looks planned
+(Bonferroni's correction; it holds however much one look resembles the next). Two looks in a row
+always contain an even one, so only every second look needs a share.
 
 **Conviction and acquittal.** To stop a run the guard must be sure of a regression. To return to
 weights, lacking that proof is not enough: their drop, as seen, has to be within the budget.
@@ -173,7 +173,8 @@ class RegressionGuard(TrainerCallback):
         model, tokenizer = told["model"], _tokenizer(self.tokenizer, told["processing_class"])
         self._begin()
         self._subject = Subject(model, tokenizer, "in training")
-        self._looks = math.ceil(state.max_steps / self.every)
+        looks = math.ceil(state.max_steps / self.every)
+        self._chances = math.ceil(looks / (1 + self.patience))
         if not self._given and not (self._watched and self._watched() is model):
             self.before = None
         self._watched = weakref.ref(model)
@@ -240,7 +241,7 @@ class RegressionGuard(TrainerCallback):
         start = time.perf_counter()
         card, diverged = self._ask()
         self.before = self._base(state, card)
-        confidence = 1 - (1 - self.confidence) / self._looks
+        confidence = 1 - (1 - self.confidence) / self._chances
         report = compare(
             self.before, card, budget=self.budget, confidence=confidence, metric=self.metric
         )
