@@ -145,7 +145,7 @@ def test_a_stock_sft_script_with_the_guard_stops_when_the_model_forgets(tmp_path
             learning_rate=BRUTAL,
             bf16=False,
             use_cpu=True,
-            activation_checkpointing=False,
+            gradient_checkpointing=False,
             save_strategy="no",
             report_to="none",
         ),
