@@ -11,10 +11,12 @@ import sys
 import time
 from statistics import median
 
+import torch
 from train_overhead import bare, measure, open_subject, options, table
 
 import caplab as cl
 from caplab import watch
+from caplab.models import quiet
 from caplab.recipe import Recipe
 from caplab.run import Run
 from caplab.tuning import fine_tune
@@ -48,10 +50,11 @@ def main() -> int:
             subject, recipe, arrivals
         ),
     }
-    measured = measure(calls, given.rounds)
-    first = first_run(subject, recipe)
+    with quiet():
+        measured = measure(calls, given.rounds)
+        first = first_run(subject, recipe)
     points = [median(times) for times in zip(*arrivals[1:], strict=True)]
-    print(f"{subject}; {recipe}\n\n{table(measured)}\n")
+    print(f"{subject}; {recipe}; {torch.get_num_threads()} threads\n\n{table(measured)}\n")
     print(
         f"points: {len(points)}, arriving after " + ", ".join(f"{at:.2f}" for at in points) + " s"
     )

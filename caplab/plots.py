@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from caplab.errors import BadInput
@@ -201,7 +201,7 @@ def _plain(text: str) -> str:
 
 
 def _tick(value: float, _: float) -> str:
-    return f"{value + 0.0:.2g}".replace("0.", ".").replace("-", "−")
+    return f"{value + 0.0:.3g}".replace("0.", ".").replace("-", "−")
 
 
 def _interval(
@@ -283,8 +283,7 @@ def run(
     columns = -(-len(names) // rows)
     note = _run_note(run, budget)
     picture = Picture(_run_finding(run, budget, guard), 8.0 + 1.9 * columns, 5.2, note)
-    widths = (3.4, *[1] * columns)
-    grid = picture.add_gridspec(rows, 1 + columns, width_ratios=widths, wspace=0.06)
+    grid = picture.add_gridspec(rows, 1 + columns, width_ratios=(3.4, *[1] * columns), wspace=0.06)
     axes = picture.add_subplot(grid[:, 0])
     _draw_run(axes, points, budget)
     if guard and guard.crossed_at is not None:
@@ -292,9 +291,8 @@ def run(
     for place, name in enumerate(names):
         column, row = divmod(place, rows)
         small = picture.add_subplot(grid[row, 1 + column], sharex=axes, sharey=axes)
-        _draw_capability(small, points, name, budget)
-        if row < rows - 1 and place < len(names) - 1:
-            small.tick_params(bottom=False, labelbottom=False)
+        lowest = row == rows - 1 or place == len(names) - 1
+        _draw_capability(small, points, name, budget, steps_below=lowest)
     return picture
 
 
@@ -378,7 +376,9 @@ def _draw_guard(axes: Axes, end: "Point", guard: "RegressionGuard") -> None:
         axes.plot(back, level, "o", color=GUARD, markerfacecolor=PAPER, markersize=11, mew=2)
 
 
-def _draw_capability(axes: Axes, points: "list[Point]", name: str, budget: float) -> None:
+def _draw_capability(
+    axes: Axes, points: "list[Point]", name: str, budget: float, *, steps_below: bool
+) -> None:
     """Draw one capability's way in front of the way of all, with a budget line of its own."""
     steps = [point.step for point in points]
     levels = [point.by_capability[name] for point in points]
@@ -386,7 +386,7 @@ def _draw_capability(axes: Axes, points: "list[Point]", name: str, budget: float
     axes.plot(steps, [point.classics_accuracy for point in points], color=OLD, alpha=0.25)
     axes.plot(steps, levels, "o-", color=OLD, linewidth=2, markersize=3.5)
     _on_paper(axes, "both")
-    axes.tick_params(left=False, labelleft=False)
+    axes.tick_params(left=False, labelleft=False, bottom=steps_below, labelbottom=steps_below)
     short = _plain(textwrap.shorten(name, 14, placeholder="…"))
     axes.set_title(f"{short} {number(levels[-1])}", color=INK, size=12, loc="left", pad=4)
 
@@ -472,7 +472,8 @@ def trade_off(runs: Runs) -> Picture:
     picture = Picture(_trade_off_finding(bases, groups, best), 8.0, 6.0, _notes(notes, failed))
     axes = picture.subplots()
     best.sort(key=lambda group: group.mean)
-    axes.plot(*zip(*(group.mean for group in best), strict=True), color=INK, alpha=0.3, linewidth=5)
+    way = zip(*(group.mean for group in best), strict=True)
+    axes.plot(*way, color=INK, alpha=0.3, linewidth=5, zorder=1)
     for group in everyone:
         _draw_group(axes, group, 1.0 if group in best else 0.4)
     exam = ended[0].before.exam
@@ -492,7 +493,7 @@ def kl(runs: Runs) -> Picture:
     """Draw how far each run moved from its base on the task's text, and what that cost.
 
     The KL counts nats per token, on held-out text of the new task; no old question is asked for it.
-    The line is the least-squares fit, on a log axis where the values span more than a tenfold.
+    The line is the least-squares fit, on a log axis where the values span more than a hundredfold.
     """
     import numpy as np
 
@@ -501,7 +502,7 @@ def kl(runs: Runs) -> Picture:
     lost = np.array([one.before.accuracy - one.final.accuracy for one in ended])
     if len(ended) < 3 or np.ptp(moved) == 0:
         raise BadInput(f"A line needs three runs or more that moved differently, not {len(ended)}.")
-    log = bool(moved.min() > 0 and moved.max() / moved.min() > 10)
+    log = bool(moved.min() > 0 and moved.max() / moved.min() > 100)
     scale = np.log10 if log else np.asarray
     slope, start = np.polyfit(scale(moved), lost, 1)
     explained = _explained(scale(moved), lost)
@@ -511,9 +512,12 @@ def kl(runs: Runs) -> Picture:
         apart = _explained(scale(moved)[fresh], lost[fresh])
         notes.append(f"the {sum(fresh)} runs without replay alone: R² {number(apart)}")
     picture = Picture(_kl_finding(slope, explained, len(ended)), 8.0, 5.2, _notes(notes, failed))
-    _draw_fit(picture.subplots(), ended, moved, lost, lambda x: start + slope * scale(x))
+    axes = picture.subplots()
+    _draw_fit(axes, ended, moved, lost, lambda x: start + slope * scale(x))
     if log:
-        picture.axes[0].set_xscale("log")
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
     return picture
 
 
@@ -670,7 +674,9 @@ def _draw_group(axes: Axes, group: _Group, alpha: float) -> None:
     """Draw the mean large and the seeds small, each tied to the mean."""
     x, y = group.mean
     if group.recipe is None:
-        axes.plot(x, y, "o", color=INK, markerfacecolor=PAPER, markersize=11, mew=2)
+        # A ring wide enough to be seen around a dot that has not moved from it.
+        ring: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 16, "mew": 2, "zorder": 1.5}
+        axes.plot(x, y, "o", color=INK, **ring)
         return
     mark = _mark(group.recipe)
     for seed in group.seeds if len(group.seeds) > 1 else ():

@@ -23,8 +23,8 @@ from caplab.trainer import Collator, Diverged, QuietTrainer
 
 __all__ = ["Clock", "Examiner", "Watch", "random_state_kept"]
 
-_ASKED = 60  # questions on the classics at a point; the final scorecard answers all
-_ASKED_OF_TASK = 40
+_ASKED = 48  # questions on the classics at a point; the final scorecard answers all
+_ASKED_OF_TASK = 32
 _DRIFT_ROWS = 16  # held-out rows on which the KL is measured
 _DRIFT_NUMBERS = 2**23  # the base's log-probabilities that are kept at most: 32 MB
 _PATIENCE = 2.0  # seconds without a word before a progress line appears

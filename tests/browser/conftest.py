@@ -106,6 +106,14 @@ class Lab:
         self.page.screenshot(path=path, animations="disabled")
         return path
 
+    def close(self) -> None:
+        """Close the tab and end its kernels, which JupyterLab would give to the next test."""
+        server, token = self.address.partition("/lab")[0], self.address.rpartition("token=")[2]
+        request, login = self.page.request, {"Authorization": f"token {token}"}
+        for kernel in request.get(f"{server}/api/kernels", headers=login).json():
+            request.delete(f"{server}/api/kernels/{kernel['id']}", headers=login)
+        self.page.close()
+
 
 # JupyterLab shows tracebacks and all that was written to stderr under this one type.
 STDERR = '[data-mime-type="application/vnd.jupyter.stderr"]'
@@ -221,8 +229,9 @@ def browser(chromium: str) -> Iterator:
 
 @pytest.fixture
 def lab(server: str, browser) -> Iterator[Lab]:
-    """Open a fresh tab, with no memory of other tests."""
+    """Open a fresh tab, with no memory of other tests and no kernel of theirs."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.set_default_timeout(120_000)
-    yield Lab(page, server)
-    page.close()
+    opened = Lab(page, server)
+    yield opened
+    opened.close()

@@ -33,6 +33,7 @@ def test_the_first_lesson_runs_and_shows_what_the_model_can_do(lab):
 def test_nothing_leaves_this_machine(lab):
     lab.open(FIRST)
     lab.run_all()
+    assert "[1]:" in lab.text(), "the kernel had worked for another test before"
     assert lab.asked
     assert [
         url for url in lab.asked if not re.match(r"(data|blob):|\w+://localhost[:/]", url)

@@ -464,10 +464,30 @@ def test_the_kl_picture_states_the_r_squared_of_its_line():
     assert list(line.get_ydata()) == pytest.approx([start + slope * 0.5, start + slope * 3.0])
 
 
+def test_ticks_say_where_they_are():
+    """A tick at .925 that said .93 would move every dot beside it."""
+    assert [plots._tick(value, 0) for value in (0.925, -0.05, 1.0, 0.30000000004, -0.0)] == [
+        ".925",
+        "−.05",
+        "1",
+        ".3",
+        "0",
+    ]
+
+
+def test_the_base_is_seen_around_a_recipe_that_did_not_move():
+    (axes,) = plots.trade_off([a_run((1.0, 1.0), (0.25, 0.25))]).axes
+    base, still = [line for line in axes.lines if line.get_marker() == "o"]
+    assert base.get_markersize() > still.get_markersize()
+    assert base.get_zorder() < still.get_zorder()
+
+
 def test_a_wide_range_of_kl_gets_a_logarithmic_axis():
     wide = [a_run((1.0, 1 - 0.1 * at), (0.25, 0.9), kl=10.0**at) for at in range(4)]
     picture = plots.kl(wide)
     assert picture.axes[0].get_xscale() == "log"
+    picture.draw_without_rendering()
+    assert {"1", "10", "100"} <= set(words(picture))
     assert "R² 1.00" in picture.finding or "R² .99" in picture.finding
     assert plots.kl(MANY).axes[0].get_xscale() == "linear"
 
