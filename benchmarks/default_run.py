@@ -12,7 +12,7 @@ import time
 from statistics import median
 
 import torch
-from train_overhead import bare, measure, open_subject, options, table
+from train_overhead import bare, common_recipe, measure, open_subject, options, table
 
 import caplab as cl
 from caplab import watch
@@ -42,7 +42,7 @@ def main() -> int:
     """Measure and print."""
     given = options(__doc__, steps=60)
     subject = open_subject(given.model)
-    recipe = Recipe(method=given.method, steps=given.steps, batch_size=given.batch_size)
+    recipe = common_recipe(given)
     arrivals: list[list[float]] = []
     calls = {
         "bare PyTorch loop, never looked at": lambda: bare(subject, recipe),

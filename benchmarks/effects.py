@@ -109,9 +109,14 @@ def measure(base: cl.Subject, recipe: Recipe) -> Measured:
     return Measured(run, look.path)
 
 
+def plain_recipe(steps: int) -> Recipe:
+    """Return what all recipes have in common."""
+    return Recipe(steps=steps, learning_rate=REPLAY_RATE, schedule="linear", alpha=16)
+
+
 def recipes(steps: int) -> list[Recipe]:
     """List all that is run, but for the seeds."""
-    plain = Recipe(steps=steps, learning_rate=REPLAY_RATE)
+    plain = plain_recipe(steps)
     return [
         *(plain.change(learning_rate=rate) for rate in (*FULL, SMALLEST)),
         *(plain.change(method="lora", learning_rate=rate) for rate in LORA),
@@ -124,7 +129,7 @@ class Lab:
     """All runs, made once, with the base's place beside them."""
 
     def __init__(self, base: cl.Subject, seeds: int, steps: int) -> None:
-        self.seeds, self.plain = range(seeds), Recipe(steps=steps, learning_rate=REPLAY_RATE)
+        self.seeds, self.plain = range(seeds), plain_recipe(steps)
         self.base = scored(base)
         wanted = [recipe.change(seed=seed) for seed in self.seeds for recipe in recipes(steps)]
         self.runs = {

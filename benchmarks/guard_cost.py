@@ -11,7 +11,7 @@ import time
 from statistics import median
 
 import torch
-from train_overhead import measure, open_subject, options, same_weights, table
+from train_overhead import common_recipe, measure, open_subject, options, same_weights, table
 from transformers import TrainerCallback
 
 import caplab as cl
@@ -65,7 +65,7 @@ def main() -> int:
     """Measure, compare and print."""
     given = options(__doc__, steps=100)
     subject = open_subject(given.model)
-    recipe = Recipe(method=given.method, steps=given.steps, batch_size=given.batch_size)
+    recipe = common_recipe(given)
     harmless = recipe.change(learning_rate=1e-6)
     calls = {"without a guard": lambda: train(subject, harmless)}
     for every in EVERY:

@@ -20,6 +20,7 @@ import caplab as cl
 from caplab import world
 
 EVERY, STEPS = 10, 60
+PLAIN = cl.Recipe(steps=STEPS, schedule="linear", alpha=16)
 HARMLESS = [
     {"learning_rate": 2e-5},
     {"learning_rate": 5e-5},
@@ -113,7 +114,7 @@ def main() -> int:
     print("| recipe | runs | task | worst true drop | crossed | stopped | looks later | alarms |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for changes in HARMLESS + HARMFUL:
-        recipes = [cl.Recipe(steps=STEPS, seed=seed, **changes) for seed in range(given.seeds)]
+        recipes = [PLAIN.change(seed=seed, **changes) for seed in range(given.seeds)]
         runs = [watch(base, recipe, truth, given.budget) for recipe in recipes]
         print(row(", ".join(f"{k} {v}" for k, v in changes.items()), runs), flush=True)
         found += runs

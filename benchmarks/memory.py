@@ -37,7 +37,8 @@ def train(way: str, model: str, method: str, steps: int) -> None:
     from caplab.tuning import fine_tune
 
     if way != "imports alone":
-        subject, recipe = open_subject(model), Recipe(method=method, steps=steps)
+        subject = open_subject(model)
+        recipe = Recipe(method=method, steps=steps, schedule="linear", alpha=16)
         exams = {"exam": cl.exam().sample(24), "task_exam": cl.exam("task").sample(24)}
         if way == "fine_tune":
             fine_tune(subject, recipe, every=steps, **exams)

@@ -210,11 +210,17 @@ def options(description: str | None, steps: int) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def common_recipe(given: argparse.Namespace) -> Recipe:
+    """Return what every way of training is to do: the bare loop's decay and LoRA's old alpha."""
+    plain = Recipe(schedule="linear", alpha=ADAPTER["lora_alpha"])
+    return plain.change(method=given.method, steps=given.steps, batch_size=given.batch_size)
+
+
 def main() -> int:
     """Measure, compare and print."""
     given = options(__doc__, steps=60)
     subject = open_subject(given.model)
-    recipe = Recipe(method=given.method, steps=given.steps, batch_size=given.batch_size)
+    recipe = common_recipe(given)
     disable_progress_bars()
     with quiet():
         calls = {name: lambda way=way: way(subject, recipe) for name, way in WAYS.items()}

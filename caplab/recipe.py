@@ -31,11 +31,11 @@ class Recipe:
     learning_rate: float = 1e-3
     steps: int = 60
     batch_size: int = 8
-    schedule: Schedule = "linear"
+    schedule: Schedule = "constant"
     warmup: int = 0
     weight_decay: float = 0.0
     rank: int = 8
-    alpha: int = 16
+    alpha: int = 32
     target_modules: str | tuple[str, ...] = "all-linear"
     dropout: float = 0.0
     replay: float = 0.0

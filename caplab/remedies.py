@@ -259,7 +259,7 @@ def recovery(
     from caplab.tuning import Recipe, fine_tune
 
     subject, exam = _subject(tuned), exam or getattr(tuned, "exam", None) or load_exam()
-    recipe = recipe or Recipe(steps=20)
+    recipe = recipe or Recipe(steps=20, schedule="linear")
     blank = _blank(base)
     counts: dict[str, Counter[str]] = {}
     for shown, asked in permutations(_halves(exam, show)):

@@ -20,7 +20,8 @@ import caplab as cl  # noqa: E402  (the tool runs from a bare clone, too)
 POCKET = ROOT / "caplab" / "assets" / "pocket"
 TEXT = ROOT / "tools" / "pocket_card.md"
 SEEDS = range(5)
-FULL, LORA = cl.Recipe(steps=100), cl.Recipe(method="lora", steps=100)
+FULL = cl.Recipe(steps=100, schedule="linear")
+LORA = FULL.change(method="lora", alpha=16)
 LABORATORY = {
     "full, 1e-5": FULL.change(learning_rate=1e-5),
     "full, 1e-4": FULL.change(learning_rate=1e-4),

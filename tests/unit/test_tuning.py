@@ -43,9 +43,9 @@ def rows(start, end):
 
 
 TASK = DatasetDict(train=Dataset.from_list(rows(0, 20)), test=Dataset.from_list(rows(20, 30)))
-QUICK = Recipe(steps=6, batch_size=4, learning_rate=1e-2)
+QUICK = Recipe(steps=6, batch_size=4, learning_rate=1e-2, schedule="linear")
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-LORA = QUICK.change(method="lora", rank=2)
+LORA = QUICK.change(method="lora", rank=2, alpha=16)
 
 
 def tune(recipe=QUICK, who=None, **given):
@@ -580,6 +580,14 @@ def test_weights_that_are_no_numbers_end_a_run_with_its_points(step, every):
     assert run.points
     assert all(np.isfinite(point.classics_accuracy) for point in run.points)
     assert run.stopped == (step < 6)
+
+
+def test_what_a_diverged_run_went_through_can_be_saved(tmp_path):
+    run = tune(every=2, callbacks=[Poison(5)])
+    again = Run.load(run.save(tmp_path / "run"))
+    assert again.trouble == run.trouble
+    assert again.points == run.points
+    assert again.before == run.before
 
 
 def test_a_callback_of_the_caller_can_end_the_run_and_comes_before_the_last_look():
