@@ -112,7 +112,9 @@ class Run:
         (path / "run.json").unlink(missing_ok=True)
         for name in _CARDS:
             (path / f"{name}.json").unlink(missing_ok=True)
-            if card := getattr(self, name):
+            # A diverged model cannot answer; its points and its base's scorecards are kept.
+            card = self.cards.get(name) if self.trouble else getattr(self, name)
+            if card:
                 card.save(path / f"{name}.json")
         shutil.rmtree(path / "weights", ignore_errors=True)
         if weights:
