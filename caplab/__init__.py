@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caplab import plots, remedies, world
+    from caplab.classroom import check, claim, hint, predict, quiz, reveal
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
     from caplab.guard import RegressionGuard
     from caplab.models import Subject, load
@@ -42,13 +43,19 @@ __all__ = [
     "Scorecard",
     "Subject",
     "Text",
+    "check",
+    "claim",
     "compare",
     "exam",
     "fine_tune",
+    "hint",
     "items_needed",
     "load",
     "plots",
+    "predict",
+    "quiz",
     "remedies",
+    "reveal",
     "score",
     "task",
     "wilson",
@@ -56,6 +63,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "classroom": ["check", "claim", "hint", "predict", "quiz", "reveal"],
     "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
     "guard": ["RegressionGuard"],
     "models": ["Subject", "load"],

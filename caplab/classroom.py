@@ -1,0 +1,385 @@
+"""What lessons call to teach: `predict`, `reveal`, `quiz`, `check`, `hint` and `claim`.
+
+Each returns a plain value that can be read anywhere; in a notebook a widget is its front. Guesses
+and hints are kept in the memory of the kernel and nowhere else: nothing is stored, nothing is sent.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from caplab import teaching
+from caplab.errors import BadInput, did_you_mean
+from caplab.stats import number
+
+if TYPE_CHECKING:
+    from caplab.atlas import Atlas
+    from caplab.models import Subject
+
+__all__ = [
+    "Feedback",
+    "Guess",
+    "Note",
+    "Quiz",
+    "check",
+    "claim",
+    "hint",
+    "predict",
+    "quiz",
+    "reveal",
+]
+
+RIGHT, WRONG, BLANK = "Right", "Try again", "Not yet"
+_COLOURS = {RIGHT: "#0b6e4f", WRONG: "#d55e00", BLANK: "#808080"}  # of a bar: any page will do
+_BLUE = "#0072b2"
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_EMPTY = "Nothing is filled in so far. Write your answer in place of `# your code here`."
+_SOLUTION = "Open the worked solution of lesson {}: the first lines of this notebook link to it."
+_BROKEN = "Your code stopped with {}: {}"
+
+
+# ---------------------------------------------------------------- what is said
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something said to the learner: a word that sorts it, and the text."""
+
+    kind: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        bar = _COLOURS.get(self.kind, _BLUE)
+        style = f"border-left: 5px solid {bar}; padding: .3em .8em; margin: .3em 0"
+        style += "; max-width: 46em; line-height: 1.45"
+        return f'<div role="status" style="{style}"><b>{self.kind}.</b> {_rich(self.text)}</div>'
+
+
+def _rich(text: str) -> str:
+    """Write a text as HTML: `code`, **bold**, and an empty line between paragraphs."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text.strip(), quote=False))
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    return re.sub(r"\n\s*\n", "<br><br>", text)
+
+
+def _line(text: str) -> str:
+    """Write a text as one line."""
+    return " ".join(text.split())
+
+
+class _Front:
+    """Show a widget in a notebook, and the same text wherever there is no front end."""
+
+    def _widget(self) -> Any:
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget().model_id}
+        display({"text/plain": repr(self), _VIEW: view}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def _html(text: str = "") -> Any:
+    import ipywidgets
+
+    return ipywidgets.HTML(text)
+
+
+def _column(*children: Any) -> Any:
+    import ipywidgets
+
+    return ipywidgets.VBox(list(children))
+
+
+def _buttons(options: Sequence[str], choose: Callable[[int], object]) -> Any:
+    """Make one button per option, of which none is pressed at first."""
+    import ipywidgets
+
+    wide = f"{max(4, 2 + 0.62 * max(map(len, options))):.1f}em"
+    style = ipywidgets.ToggleButtonsStyle(button_width=wide)
+    row = ipywidgets.ToggleButtons(options=list(options), value=None, style=style)
+    row.observe(lambda change: change["new"] is not None and choose(change["new"]), "index")
+    return row
+
+
+def _button(text: str, press: Callable[[], object]) -> Any:
+    import ipywidgets
+
+    button = ipywidgets.Button(description=text, layout={"width": "auto"})
+    button.on_click(lambda _: press())
+    return button
+
+
+# ---------------------------------------------------------------- predict and reveal
+
+
+@dataclass
+class Guess(_Front):
+    """A question put before an experiment, and what the learner expects."""
+
+    question: str
+    options: Sequence[Any]
+    value: Any = None
+    result: Any = None
+
+    @property
+    def slides(self) -> bool:
+        """Tell whether any number between two may be guessed."""
+        return isinstance(self.options, tuple)
+
+    def commit(self, value: Any) -> None:
+        """Keep a guess, until the result is known."""
+        if self.result is None:
+            self.value = value
+
+    def _widget(self) -> Any:
+        said = _html(f"<b>Your guess.</b> {_rich(self.question)}")
+        answer = _html()
+
+        def commit(value: Any) -> None:
+            late = self.result is not None
+            self.commit(value)
+            answer.value = "The result is out already." if late else f"Noted: {_told(self.value)}."
+
+        return _column(said, self._asked(commit), answer)
+
+    def _asked(self, commit: Callable[[Any], None]) -> Any:
+        if not self.slides:
+            return _buttons([*map(_told, self.options)], lambda at: commit(self.options[at]))
+        import ipywidgets
+
+        low, high = self.options
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        step = 1 if whole else (high - low) / 100
+        start = (low + high) // 2 if whole else (low + high) / 2
+        slider = kind(value=start, min=low, max=high, step=step, continuous_update=False)
+        return ipywidgets.HBox([slider, _button("This is my guess", lambda: commit(slider.value))])
+
+    def __repr__(self) -> str:
+        between = " to " if self.slides else ", "
+        return f"Your guess: {_line(self.question)} ({between.join(map(_told, self.options))})"
+
+
+_GUESSES: dict[str, Guess] = {}
+
+
+def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
+    """Ask the learner for a guess before the experiment: `reveal` shows it beside the result.
+
+    `options` is a list or a range of choices; a tuple of two numbers is a slider between them.
+    """
+    slides = isinstance(options, tuple)
+    if slides and not (len(options) == 2 and all(isinstance(end, int | float) for end in options)):
+        raise BadInput(f"A slider has two ends, as in (0, 1), not {options!r}. Choices: a list.")
+    if len(options) < 2:
+        raise BadInput(f"A guess needs two options or more, not {options!r}.")
+    _GUESSES[key] = Guess(question, options if slides else list(options))
+    return _GUESSES[key]
+
+
+def reveal(key: str, result: Any) -> Note:
+    """Show a guess and what came out, side by side."""
+    guess = _GUESSES.get(key)
+    if guess is None or guess.value is None:
+        if guess:
+            guess.result = result
+        return Note("Result", f"{_told(result)}. You made no guess this time.")
+    guess.result = result
+    return Note("Result", f"{_told(result)}. Your guess: {_told(guess.value)}. {_verdict(guess)}")
+
+
+def _verdict(guess: Guess) -> str:
+    """Say how near a guess came."""
+    if not guess.slides:
+        exact, close = str(guess.value) == str(guess.result), False
+    else:
+        low, high = guess.options
+        off = abs(guess.value - guess.result) / (high - low)
+        exact, close = off <= 0.02, off <= 0.1
+    if exact:
+        return "You saw it coming."
+    return "Close." if close else "What made the difference? Look for it in the figure."
+
+
+def _told(value: Any) -> str:
+    """Write a result as the course does: shares without a leading zero."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------- quiz
+
+
+@dataclass(frozen=True)
+class Quiz(_Front):
+    """The questions at the end of a lesson, each with something to say to every answer."""
+
+    lesson: str
+    questions: tuple[teaching.Question, ...]
+
+    def answer(self, letter: str, question: int = 1) -> Note:
+        """Answer a question by its letter, as a click does."""
+        asked = self.questions[question - 1]
+        letters = _letters(asked)
+        if letter not in letters:
+            raise BadInput(f"The answers are {', '.join(letters)}; you gave {letter!r}.")
+        given = asked.choices[letters.index(letter)]
+        return Note(RIGHT if given.right else WRONG, given.feedback)
+
+    def _widget(self) -> Any:
+        return _column(*(self._asked(place) for place in range(1, len(self.questions) + 1)))
+
+    def _asked(self, place: int) -> Any:
+        """Build one question: its text, a button for each answer, what is said, a hint."""
+        asked, said = self.questions[place - 1], _html()
+        letters = _letters(asked)
+
+        def answer(at: int) -> None:
+            said.value = self.answer(letters[at], place)._repr_html_()
+
+        def help_out() -> None:
+            said.value = Note("Hint", asked.hint)._repr_html_()
+
+        import ipywidgets
+
+        buttons = ipywidgets.HBox([_buttons(letters, answer), _button("Hint", help_out)])
+        return _column(_html(_question_html(place, asked)), buttons, said)
+
+    def __repr__(self) -> str:
+        return "\n\n".join(_question_text(n, asked) for n, asked in enumerate(self.questions, 1))
+
+
+def _letters(asked: teaching.Question) -> list[str]:
+    return [chr(ord("A") + at) for at in range(len(asked.choices))]
+
+
+def _question_html(place: int, asked: teaching.Question) -> str:
+    choices = zip(_letters(asked), asked.choices, strict=True)
+    rows = "".join(
+        f'<div style="margin-left: 1em"><b>{letter}</b>&ensp;{_rich(choice.text)}</div>'
+        for letter, choice in choices
+    )
+    style = "max-width: 46em; line-height: 1.45; margin-top: .8em"
+    return f'<div style="{style}"><b>{place}.</b> {_rich(asked.question)}{rows}</div>'
+
+
+def _question_text(place: int, asked: teaching.Question) -> str:
+    choices = zip(_letters(asked), asked.choices, strict=True)
+    lines = [f"   {letter}  {_line(choice.text)}" for letter, choice in choices]
+    return "\n".join([f"{place}. {_line(asked.question)}", *lines])
+
+
+def quiz(lesson: str, question: int | None = None) -> Quiz:
+    """Ask what a lesson asks at its end, or one question of it, counted from 1."""
+    questions = teaching.lesson(lesson).quiz
+    if question is None:
+        return Quiz(lesson, questions)
+    if not 1 <= question <= len(questions):
+        raise BadInput(f"Lesson {lesson} asks questions 1 to {len(questions)}, not {question!r}.")
+    return Quiz(lesson, questions[question - 1 : question])
+
+
+# ---------------------------------------------------------------- exercises
+
+
+@dataclass(frozen=True, repr=False)
+class Feedback(_Front, Note):
+    """What a check says about an answer; unless it is right, with a button for hints."""
+
+    exercise: str = field(kw_only=True)
+
+    @property
+    def right(self) -> bool:
+        """Tell whether the exercise is solved."""
+        return self.kind == RIGHT
+
+    def _ipython_display_(self) -> None:
+        if not self.right:
+            return super()._ipython_display_()
+        from IPython.display import display
+
+        said = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        display(said, raw=True)  # type: ignore[no-untyped-call]
+
+    def _widget(self) -> Any:
+        hints = _html()
+
+        def more() -> None:
+            hints.value += hint(self.exercise)._repr_html_()
+
+        return _column(_html(self._repr_html_()), _button("Hint", more), hints)
+
+
+_HINTS_GIVEN: dict[str, int] = {}
+
+
+def check(exercise: str, answer: Any) -> Feedback:
+    """Look at the answer to an exercise, and say what is missing."""
+    diagnose = _exercise(exercise, teaching.checks(exercise[:2]))
+    try:
+        kind, text = RIGHT, diagnose(teaching.filled(answer))
+    except teaching.Blank:
+        kind, text = BLANK, _EMPTY
+    except teaching.Wrong as wrong:
+        kind, text = WRONG, str(wrong)
+    except Exception as error:  # the learner's own code, which may stop in any way
+        kind, text = WRONG, _BROKEN.format(type(error).__name__, _line(str(error)))
+    return Feedback(kind, text, exercise=exercise)
+
+
+def hint(exercise: str) -> Note:
+    """Give the next hint for an exercise, and after the last one say where its solution is."""
+    hints = _exercise(exercise, teaching.lesson(exercise[:2]).hints)
+    given = _HINTS_GIVEN.get(exercise, 0)
+    if given == len(hints):
+        return Note("Solution", _SOLUTION.format(exercise[:2]))
+    _HINTS_GIVEN[exercise] = given + 1
+    return Note(f"Hint {given + 1} of {len(hints)}", hints[given])
+
+
+def _exercise(name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        hint = did_you_mean(name, known) or f" There are: {', '.join(known)}."
+        raise BadInput(f"There is no exercise {name!r}.{hint}")
+    return known[name]
+
+
+# ---------------------------------------------------------------- claims
+
+
+def claim(
+    what: str,
+    holds: bool | None = None,
+    *,
+    subject: "Subject | None" = None,
+    atlas: "Atlas | None" = None,
+) -> Any:
+    """State what was measured, and stop if the measurement no longer says so.
+
+    Alone, `what` is the name of a claim about the atlas. With `holds` it is a sentence about what
+    the lesson has measured itself. On another subject than pocket a claim is reported, never
+    enforced: there it is a question.
+    """
+    if holds is not None:
+        return _live_claim(what, bool(holds), subject)
+    from caplab import claims
+
+    finding = claims.check(what, atlas)
+    if finding.holds is False and (atlas is None or atlas.about["subject"] == "pocket"):
+        raise AssertionError(f"This claim of the course does not hold: {finding!r}")
+    return finding
+
+
+def _live_claim(sentence: str, holds: bool, subject: "Subject | None") -> Note:
+    name = subject.name if subject else "pocket"
+    if holds:
+        return Note("Measured", f"{sentence} (on {name})")
+    if name == "pocket":
+        raise AssertionError(f"This claim of the course does not hold: {sentence}")
+    return Note("Otherwise here", f"On {name} this does not hold: {sentence}")
