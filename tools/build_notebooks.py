@@ -2,6 +2,7 @@
 
     python tools/build_notebooks.py              build all, run the solutions whose code changed
     python tools/build_notebooks.py --execute    build all, run every solution
+    python tools/build_notebooks.py 01 02        build the lessons whose names begin so
     python tools/build_notebooks.py --check      write nothing, fail on any drift
     python tools/build_notebooks.py --set-repository owner/name    rewrite all links, after a fork
 
@@ -346,6 +347,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Do what the command line asks, and return the exit code."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("names", nargs="*", help="the lessons to build; else all of them")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--execute", action="store_true")
     parser.add_argument("--set-repository", metavar="OWNER/NAME")
@@ -357,11 +359,20 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         return 1
 
 
+def wanted(root: Path, options: argparse.Namespace) -> list[Path]:
+    """List the lessons to build: those whose names begin as asked; a check looks at all."""
+    paths = sorted(root.glob("lessons/[0-9]*.md"))
+    names = [] if options.check else options.names
+    if lost := [name for name in names if not any(path.stem.startswith(name) for path in paths)]:
+        raise LessonError(f"No lesson begins with {', '.join(lost)}.")
+    return [path for path in paths if path.stem.startswith(tuple(names or [""]))]
+
+
 def run(options: argparse.Namespace, root: Path) -> int:
     """Carry out the options."""
     if options.set_repository:
         print(set_repository(root, options.set_repository))
-    lessons = [read_lesson(path) for path in sorted(root.glob("lessons/[0-9]*.md"))]
+    lessons = [read_lesson(path) for path in wanted(root, options)]
     if options.check:
         problems = check(root, lessons)
         print(

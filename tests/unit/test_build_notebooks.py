@@ -223,6 +223,14 @@ def test_building_again_changes_no_byte_and_runs_nothing(course):
     assert contents(course) == before
 
 
+def test_only_the_lessons_that_are_named_are_built(course, capsys):
+    shutil.copy(course / "lessons/01_toy.md", course / "lessons/08_other.md")
+    assert tool.main(["01"], course) == 0
+    assert not (course / "notebooks/08_other.ipynb").exists()
+    assert tool.main(["9"], course) == 1
+    assert "No lesson begins with 9" in capsys.readouterr().err
+
+
 def test_a_change_of_prose_reaches_both_notebooks_without_running_code(course):
     edit(course / "lessons/01_toy.md", "Two questions.", "Three questions.")
     assert tool.main([], course) == 0
