@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caplab import plots, remedies, world
+    from caplab import charts, claims, plots, remedies, world
+    from caplab.atlas import Atlas, atlas
     from caplab.classroom import check, claim, hint, predict, quiz, reveal
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
     from caplab.guard import RegressionGuard
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from caplab.recipe import Recipe
     from caplab.run import Point, Run
     from caplab.stats import Report, compare, items_needed, wilson
+    from caplab.sweep import grid, sweep
     from caplab.tuning import fine_tune
     from caplab.world import task
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Atlas",
     "Exam",
     "Point",
     "Question",
@@ -43,11 +46,15 @@ __all__ = [
     "Scorecard",
     "Subject",
     "Text",
+    "atlas",
+    "charts",
     "check",
     "claim",
+    "claims",
     "compare",
     "exam",
     "fine_tune",
+    "grid",
     "hint",
     "items_needed",
     "load",
@@ -57,12 +64,14 @@ __all__ = [
     "remedies",
     "reveal",
     "score",
+    "sweep",
     "task",
     "wilson",
     "world",
 ]
 
 _NAMES = {
+    "atlas": ["Atlas", "atlas"],
     "classroom": ["check", "claim", "hint", "predict", "quiz", "reveal"],
     "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
     "guard": ["RegressionGuard"],
@@ -70,11 +79,13 @@ _NAMES = {
     "recipe": ["Recipe"],
     "run": ["Point", "Run"],
     "stats": ["Report", "compare", "items_needed", "wilson"],
+    "sweep": ["grid", "sweep"],
     "tuning": ["fine_tune"],
     "world": ["task"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-_LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch", "fine_tune": "trl"}
+_LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch"}
+_LOADS_FIRST |= {"fine_tune": "trl", "sweep": "trl"}
 _TITLES = {"torch": "PyTorch", "trl": "TRL"}
 
 
