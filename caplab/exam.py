@@ -19,9 +19,9 @@ from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from caplab.errors import BadInput, did_you_mean, refusing
+from caplab.files import read_sealed, read_text, write_atomically, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +225,7 @@ def _built_in(name: str) -> Exam:
 def _read_exam(path: Path, name: str) -> Exam:
     """Read every line, and say of all malformed ones at once what is wrong."""
     items, problems = [], []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, "exam", BUILT_IN).split("\n"), start=1):
         try:
             items += [_parse(line)] if line.strip() else []
         except BadInput as error:
@@ -245,23 +245,6 @@ _HOW_TO_WRITE_A_LINE = (
 )
 
 
-def _read_text(path: Path, kind: str = "exam") -> str:
-    """Read a file, and say where it is not UTF-8."""
-    try:
-        content = path.expanduser().read_bytes()
-    except FileNotFoundError as error:
-        known = [*(BUILT_IN if kind == "exam" else ()), *map(str, path.parent.glob("*"))]
-        raise BadInput(f"There is no {kind} {path}.{did_you_mean(str(path), known)}") from error
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        return content.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte {error.start} (0x{content[error.start]:02x}), on line {line}"
-        raise BadInput(f"{path} is not UTF-8: {byte}, cannot be read. Save it as UTF-8.") from error
-
-
 def _parse(line: str) -> Question | Text:
     """Read one line of an exam."""
     try:
@@ -278,21 +261,6 @@ def _parse(line: str) -> Question | Text:
     ]
     _refuse_if(missing + unknown)
     return kind(**row)
-
-
-def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all: beside its place first, then into it."""
-    target = Path(path).expanduser()
-    if not target.parent.is_dir():
-        raise BadInput(f"{target} cannot be written: there is no folder {str(target.parent)!r}.")
-    draft = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, target)
-    except OSError as error:
-        raise BadInput(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- scoring
@@ -422,15 +390,13 @@ class Scorecard:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the scorecard as JSON, digit for digit."""
-        write_atomically(path, json.dumps(_FORMAT | asdict(self), ensure_ascii=False) + "\n")
+        write_sealed(path, _FORMAT | asdict(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Scorecard":
         """Read a scorecard that `save` wrote."""
+        found = read_sealed(path, "scorecard")
         with refusing(f"{path} is not a scorecard"):
-            found = json.loads(_read_text(Path(path), "scorecard"))
-            if not isinstance(found, dict):
-                raise ValueError("it holds no JSON object")
             stamp = {key: found.pop(key, None) for key in _FORMAT}
             if stamp != _FORMAT:
                 raise ValueError(f"it is marked {stamp}, and this version reads {_FORMAT}")

@@ -4,6 +4,7 @@ Whatever a model is called, it ends as a folder with config.json, safetensors an
 can be wrong with that folder is said here, with the name of the file, before a library stumbles.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -71,11 +72,26 @@ def check_folder(folder: Path, name: str) -> None:
         held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
         raise BadInput(f"{name} is not a model folder: it has no config.json (it holds {held}).")
     _check_weights(folder, name, _shards(folder))
+    _check_sums(folder, name)
     if not has_tokenizer(folder):
         raise BadInput(
             f"{name} has no tokenizer (tokenizer.json). "
             "Save it beside the model: tokenizer.save_pretrained(folder)."
         )
+
+
+def _check_sums(folder: Path, name: str) -> None:
+    """Refuse a folder that comes with checksums, as pocket does, and does not match them."""
+    sums = folder / "SHA256SUMS"
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+        wanted, _, file = line.partition("  ")
+        if not (folder / file).is_file():
+            raise BadInput(f"{name} is not whole: {file} is missing. Get the folder again.")
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != wanted:
+            raise BadInput(
+                f"{name} is damaged: {file} is not what SHA256SUMS says. Get the folder again, or "
+                "delete SHA256SUMS if you changed the file yourself."
+            )
 
 
 def _shards(folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ from caplab.errors import BadInput
 from caplab.exam import Exam, Scorecard, score
 from caplab.exam import exam as load_exam
 from caplab.models import Subject
-from caplab.stats import REGRESSED, Report, compare
+from caplab.stats import REGRESSED, Report, check_options, compare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -391,6 +391,7 @@ def _check_options(guard: RegressionGuard) -> None:
         value = getattr(guard, name)
         if type(value) is not int or value < least:
             raise BadInput(f"{name} is {value!r}: give a whole number from {least} on.")
+    check_options(guard.budget, guard.confidence, guard.metric)
 
 
 def _check_replicated(args: TrainingArguments) -> None:

@@ -9,8 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from caplab.errors import BadInput, refusing
-from caplab.exam import Exam, Scorecard, score, write_atomically
+from caplab.errors import BadInput
+from caplab.exam import Exam, Scorecard, score
+from caplab.files import read_sealed, write_sealed
 from caplab.models import Subject, load
 from caplab.recipe import Recipe
 
@@ -119,7 +120,7 @@ class Run:
         shutil.rmtree(path / "weights", ignore_errors=True)
         if weights:
             self._save_weights(path / "weights")
-        write_atomically(path / "run.json", json.dumps(self._facts(), indent=1))
+        write_sealed(path / "run.json", self._facts())
         return path
 
     def _save_weights(self, folder: Path) -> None:
@@ -143,8 +144,7 @@ class Run:
         path = Path(folder)
         if not (path / "run.json").is_file():
             raise BadInput(f"{str(path)!r} holds no complete run: there is no run.json in it.")
-        with refusing(f"{str(path / 'run.json')!r} is damaged"):
-            facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        facts = read_sealed(path / "run.json", "run")
         return cls(
             recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
             points=[Point(**point) for point in facts.pop("points")],

@@ -31,10 +31,12 @@ note. Right answers that still rank first but surely keep less than a tenth of t
 probability (per five characters, so that long answers count alike) are REGRESSED: the model
 would no longer say them. And `probability` is judged by its ratio: .09 -> .0005 is a loss of
 99 %, not "only .09".
+
+**Only right and wrong.** Of written answers (see `lm_eval`) no probabilities are known: a choice
+between 0 and -inf. Those are counted and nothing else, and nobody guesses them right by chance.
 """
 
 import html
-import json
 import math
 import os
 import sys
@@ -42,12 +44,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
+from numbers import Real
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from caplab.errors import BadInput, did_you_mean, refusing
-from caplab.exam import Scorecard, write_atomically
+from caplab.exam import Scorecard
+from caplab.files import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +60,7 @@ __all__ = [
     "Report",
     "Row",
     "bootstrap",
+    "check_options",
     "compare",
     "items_needed",
     "listed",
@@ -195,14 +199,13 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON, all of it or nothing."""
-        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1, allow_nan=False)
-        write_atomically(path, text + "\n")
+        write_sealed(path, {"format": _FORMAT, **asdict(self)}, allow_nan=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Report":
         """Read a report that `save` wrote."""
-        with refusing(f"{os.fspath(path)} is not a report; `compare(...).save(path)` makes one"):
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_sealed(path, "report")
+        with refusing(f"{os.fspath(path)} is not a report"):
             if data.pop("format") != _FORMAT:
                 raise BadInput(f"{os.fspath(path)} was saved by another version of caplab.")
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
@@ -244,7 +247,7 @@ def compare(
     interval of the change lies, above the budget, below it or across it; the rules and their
     reasons stand at the head of this module.
     """
-    _check_options(budget, confidence, metric)
+    check_options(budget, confidence, metric)
     _check_same_exam(before, after)
     import numpy as np
 
@@ -415,9 +418,16 @@ class _Evidence:
             low, high = _score_interval(self.lost, self.gained, self.n, self.alpha / self.family)
         return (low, high) if self.p_value <= self.alpha else (min(low, 0.0), max(high, 0.0))
 
+    @cached_property
+    def graded(self) -> bool:
+        """Whether there are items of which only right or wrong is known."""
+        return bool(self.old["graded"].any())
+
     @property
     def still(self) -> bool:
         """Whether no answer moved by more than scoring itself does."""
+        if self.graded:
+            return False
         shares = self.new["share"] - self.old["share"]
         return bool((abs(self.shifted) <= STILL).all() and (abs(shares) <= STILL).all())
 
@@ -432,8 +442,17 @@ class _Evidence:
     @property
     def collapsed(self) -> bool:
         """Whether the right answers, known before, surely lost nearly all their probability."""
+        if self.graded:
+            return False
         per_word, limit = self.shifted / self.old["words"], math.log(COLLAPSE)
         return bool(per_word.mean() < limit and self.resampled(per_word)[1] < limit)
+
+    @property
+    def kept(self) -> float:
+        """What is left of what was known: its probability, or else its right answers."""
+        if self.graded:
+            return 1 - self.lost / max(1.0, float(self.old["right"].sum()))
+        return math.exp(self.shifted.mean())
 
     @property
     def share_held(self) -> bool:
@@ -442,6 +461,8 @@ class _Evidence:
         Losses relative to the share, gains not counted: in simulations each more generous rule
         (absolute losses, net of gains, only of questions known before) passed true drops.
         """
+        if self.graded:
+            return False
         losses = (self.new["share"] / self.old["share"] - 1).clip(max=0)
         return self.n >= FEWEST and self.resampled(losses)[0] >= -self.budget
 
@@ -474,7 +495,7 @@ def _row(name: str, evidence: _Evidence) -> Row:
         note=note,
         lost=evidence.lost,
         gained=evidence.gained,
-        kept=math.exp(evidence.shifted.mean()),
+        kept=evidence.kept,
         bootstrap_low=evidence.plain[0],
         bootstrap_high=evidence.plain[1],
     )
@@ -505,9 +526,9 @@ def _unknown_note(evidence: _Evidence) -> str:
 
 
 def _collapsed_note(evidence: _Evidence) -> str:
-    kept = 100 * math.exp(evidence.shifted.mean())
     return (
-        f"preferred, but no longer said: the right answers keep {kept:.1g} % of their probability"
+        "preferred, but no longer said: the right answers keep "
+        f"{100 * evidence.kept:.1g} % of their probability"
     )
 
 
@@ -634,7 +655,7 @@ def _read(card: Scorecard, metric: str) -> Any:
     import numpy as np
 
     per_character = metric == "accuracy_norm"
-    fields = ("right", "share", "log_probability", "words", "chance", "value")
+    fields = ("right", "share", "log_probability", "words", "chance", "graded", "value")
     items = np.zeros(len(card.capability), dtype=[(field, float) for field in fields])
     scores, answers = _scores(card, per_character), np.array(card.answer)
     likeliest = scores.max(axis=1, keepdims=True)
@@ -646,7 +667,9 @@ def _read(card: Scorecard, metric: str) -> Any:
     length = [sizes[answer] for sizes, answer in zip(card.characters, answers, strict=True)]
     items["log_probability"] = np.maximum(right, _SMALLEST)
     items["words"] = np.maximum(1.0, np.array(length) / WORD)
+    items["graded"] = [set(row) == {0.0, -math.inf} for row in card.loglikelihoods]
     items["chance"] = [1 / len(row) for row in card.loglikelihoods]
+    items["chance"] *= 1 - items["graded"]
     items["value"] = items[_FIELDS.get(metric, "right")]
     return items
 
@@ -671,18 +694,19 @@ def _scores(card: Scorecard, per_character: bool) -> Any:
     return table
 
 
-def _check_options(budget: float, confidence: float, metric: str) -> None:
+def check_options(budget: float, confidence: float, metric: str) -> None:
+    """Refuse what `compare` cannot work with; a guard asks before hours of training, not after."""
     if metric not in METRICS:
         known = "; ".join(f"{name!r}: {meaning}" for name, meaning in METRICS.items())
         raise BadInput(
             f"metric is {metric!r}. Choose one of {known}.{did_you_mean(metric, METRICS)}"
         )
-    if not 0 <= budget < 1:
+    if not (isinstance(budget, Real) and 0 <= budget < 1):
         raise BadInput(
-            f"budget is {budget}: give the drop you accept as a share from 0 up to 1, such as .02."
+            f"budget is {budget!r}: give the drop you accept, a share from 0 up to 1, such as .02."
         )
-    if not 0.5 <= confidence < 1:
-        raise BadInput(f"confidence is {confidence}: give a share from .5 up to 1, such as .95.")
+    if not (isinstance(confidence, Real) and 0.5 <= confidence < 1):
+        raise BadInput(f"confidence is {confidence!r}: give a share from .5 up to 1, such as .95.")
 
 
 def _check_same_exam(before: Scorecard, after: Scorecard) -> None:
@@ -715,7 +739,7 @@ def _differences(before: Scorecard, after: Scorecard) -> str:
 def _check_plan(
     drop: float, budget: float, confidence: float, churn: float, capabilities: int
 ) -> None:
-    _check_options(budget, confidence, "accuracy")
+    check_options(budget, confidence, "accuracy")
     if not (drop >= 0 and churn >= 0 and drop + 2 * churn < 1):
         raise BadInput(
             f"drop is {drop}, churn {churn}: give shares of 0 or more with drop + 2 churn below 1."
