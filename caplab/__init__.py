@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caplab.atlas import Atlas, atlas
     from caplab.classroom import check, claim, hint, predict, quiz, reveal
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
+    from caplab.explorer import explorer
     from caplab.guard import RegressionGuard
     from caplab.models import Subject, load
     from caplab.recipe import Recipe
@@ -53,6 +54,7 @@ __all__ = [
     "claims",
     "compare",
     "exam",
+    "explorer",
     "fine_tune",
     "grid",
     "hint",
@@ -74,6 +76,7 @@ _NAMES = {
     "atlas": ["Atlas", "atlas"],
     "classroom": ["check", "claim", "hint", "predict", "quiz", "reveal"],
     "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
+    "explorer": ["explorer"],
     "guard": ["RegressionGuard"],
     "models": ["Subject", "load"],
     "recipe": ["Recipe"],
@@ -85,7 +88,7 @@ _NAMES = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 _LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch"}
-_LOADS_FIRST |= {"fine_tune": "trl", "sweep": "trl"}
+_LOADS_FIRST |= {"explorer": "torch", "fine_tune": "trl", "sweep": "trl"}
 _TITLES = {"torch": "PyTorch", "trl": "TRL"}
 
 

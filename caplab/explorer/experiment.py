@@ -1,0 +1,247 @@
+"""Train one setting and tell what is seen on the way: the part of a panel without widgets."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from transformers import TrainerCallback
+
+from caplab.errors import BadInput
+from caplab.exam import Exam, Scorecard, score
+from caplab.explorer.state import Answer, Mix, Outcome, Place, State, Watched
+from caplab.models import Subject
+from caplab.recipe import Recipe
+from caplab.run import Point, Run
+from caplab.stats import compare
+from caplab.world import REFERENCE_QUESTIONS
+
+__all__ = ["Bench", "in_words", "judged", "perform", "warm_up"]
+
+_WORDS = 16  # tokens of an answer
+_WAY = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # back from the tuned model to the base
+
+
+class Tell(Protocol):
+    """Take changes of a state; tell whether anybody still wants to know."""
+
+    def __call__(self, **changes: Any) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a panel share: the subject, its task and both exams."""
+
+    subject: Subject
+    task: Any = None
+    exam: Exam | None = None
+    task_exam: Exam | None = None
+    questions: tuple[str, ...] = REFERENCE_QUESTIONS
+
+    @property
+    def is_course(self) -> bool:
+        """Tell whether this is the course's own task and exam, of which the atlas knows."""
+        return self.task is None and self.exam is None and self.task_exam is None
+
+    def tune(self, recipe: Recipe, **watching: Any) -> Run:
+        """Fine-tune the subject on the task."""
+        from caplab.tuning import fine_tune
+
+        return fine_tune(
+            self.subject, recipe, self.task, self.exam, task_exam=self.task_exam, **watching
+        )
+
+    def ask(self, subject: Subject) -> tuple[str, ...]:
+        """Ask the reference questions."""
+        return tuple(subject.ask(question, _WORDS) for question in self.questions)
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Ask the base, and nobody else so far."""
+        pairs = zip(self.questions, self.ask(self.subject), strict=True)
+        return tuple(Answer(question, said) for question, said in pairs)
+
+
+def warm_up(bench: Bench) -> dict[str, Any]:
+    """Train one step for nothing: what a first training has to load is then at hand."""
+    run = bench.tune(Recipe(steps=1), on_point=lambda _: None)
+    return {"base": _base(run), "answers": bench.answers()}
+
+
+def _base(run: Run) -> Place | None:
+    return (run.before_task.accuracy, run.before.accuracy) if run.before_task else None
+
+
+# ---------------------------------------------------------------- a training
+
+
+def perform(bench: Bench, state: State, stop: threading.Event, tell: Tell) -> None:
+    """Train what the state asks for; tell each point, the answers on the way, and the end."""
+    listener = _Listener(bench, state.recipe, state.answers or bench.answers(), tell)
+    guard = _guard(bench, state)
+    with _guards_keep_quiet():
+        run = bench.tune(
+            state.recipe,
+            on_point=listener.on_point,
+            stop=stop,
+            callbacks=[listener, *([guard] if guard else [])],
+        )
+    if run.trouble:
+        tell(phase="failed", message=run.trouble)
+    elif tell(message="", guard=_watched(guard)) and run.points:
+        _tell_end(bench, run, state, listener.answers, stop, tell)
+
+
+class _Listener(TrainerCallback):
+    """Pass the points on; at each of them, one question after the other is asked again."""
+
+    def __init__(
+        self, bench: Bench, recipe: Recipe, answers: tuple[Answer, ...], tell: Tell
+    ) -> None:
+        self.answers = answers
+        self._bench, self._recipe, self._tell = bench, recipe, tell
+        self._points: list[Point] = []
+        self._steps = {round(recipe.steps * part / 8) for part in range(1, 9)}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
+        """Ask the next question, if a point is due."""
+        if state.global_step in self._steps and self.answers:
+            at = len(self._points) % len(self.answers)
+            model = Subject(told["model"], self._bench.subject.tokenizer, "in training")
+            said = model.ask(self.answers[at].question, _WORDS)
+            lines = list(self.answers)
+            lines[at] = replace(lines[at], after=said)
+            self.answers = tuple(lines)
+
+    def on_point(self, point: Point) -> None:
+        """Tell what was seen so far."""
+        self._points.append(point)
+        seen = {"points": tuple(self._points), "trained": self._recipe}
+        self._tell(**seen, answers=self.answers, message="")
+
+
+def _tell_end(
+    bench: Bench,
+    run: Run,
+    state: State,
+    answers: tuple[Answer, ...],
+    stop: threading.Event,
+    tell: Tell,
+) -> None:
+    """Ask all questions, judge, and where the preset wants it walk back to the base."""
+    assert run.subject is not None
+    said = bench.ask(run.subject)
+    final = tuple(replace(line, after=now) for line, now in zip(answers, said, strict=True))
+    outcome = _outcome(run, run.final, run.final_task, state.budget)
+    ended: dict[str, Any] = {"base": _base(run), "outcome": outcome, "answers": final}
+    stopped = run.stopped and not (state.preset.guards and not stop.is_set())
+    if not state.preset.walks or stopped:
+        tell(**ended, phase="stopped" if stopped else "done")
+        return
+    before = tuple(line.before for line in final)
+    start = _outcome(run, run.before, run.before_task, state.budget)
+    mixes = {0.0: Mix(0.0, start, before), 1.0: Mix(1.0, outcome, said)}
+    if tell(**ended, mixes=dict(mixes), phase="walking"):
+        _walk(bench, run, state, mixes, stop, tell)
+
+
+def _walk(
+    bench: Bench,
+    run: Run,
+    state: State,
+    mixes: dict[float, Mix],
+    stop: threading.Event,
+    tell: Tell,
+) -> None:
+    """Ask the models between the tuned one and the base, so that the slider only looks up."""
+    from caplab.remedies import Blend, scale_lora
+
+    blend = None if state.recipe.method == "lora" else Blend(bench.subject, run)
+    for alpha in _WAY:
+        if stop.is_set():
+            break
+        model = blend.at(alpha) if blend else scale_lora(run, alpha)
+        assert run.exam is not None
+        card = score(model, run.exam, progress=False)
+        task = score(model, run.task_exam, progress=False) if run.task_exam else None
+        outcome = _outcome(run, card, task, state.budget)
+        mixes[alpha] = Mix(alpha, outcome, bench.ask(model))
+        if not tell(mixes=dict(mixes)):
+            return
+    tell(phase="done")
+
+
+# ---------------------------------------------------------------- judging
+
+
+def _outcome(run: Run, after: Scorecard, task: Scorecard | None, budget: float) -> Outcome:
+    report = compare(run.before, after, budget=budget)
+    return Outcome(task.accuracy if task else None, run.before, after, report)
+
+
+def judged(state: State, budget: float) -> State:
+    """Judge what was seen by another budget: no model is asked for that."""
+
+    def again(found: Outcome) -> Outcome:
+        return replace(found, report=compare(found.before, found.after, budget=budget))
+
+    mixes = {at: replace(mix, outcome=again(mix.outcome)) for at, mix in state.mixes.items()}
+    outcome = again(state.outcome) if state.outcome else None
+    return replace(state, budget=budget, outcome=outcome, mixes=mixes)
+
+
+# ---------------------------------------------------------------- the guard
+
+
+def _guard(bench: Bench, state: State) -> Any:
+    """Set up the guard of a preset that has one."""
+    if not state.preset.guards:
+        return None
+    from caplab.exam import exam as load_exam
+    from caplab.guard import RegressionGuard
+
+    every = max(1, state.recipe.steps // 6)
+    return RegressionGuard(
+        bench.exam or load_exam(), budget=state.budget, every=every, action=state.action
+    )
+
+
+def _watched(guard: Any) -> Watched | None:
+    if guard is None:
+        return None
+    return Watched(guard.action, guard.crossed_at, guard.restored_step)
+
+
+@contextmanager
+def _guards_keep_quiet() -> Iterator[None]:
+    """Hold back what this thread's guard writes into the log: the panel says it."""
+    logger, worker = logging.getLogger("caplab.guard"), threading.get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != worker
+
+    logger.addFilter(of_others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(of_others)
+
+
+# ---------------------------------------------------------------- when it fails
+
+
+def in_words(error: BaseException) -> str:
+    """Say what went wrong, and what to do now."""
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, BadInput):
+        return said
+    if isinstance(error, MemoryError) or any(words in said.lower() for words in _MEMORY):
+        return (
+            "The memory was not enough for this training. Close other notebooks (Kernel, Shut "
+            f"Down), or take a smaller model. It said: {said}"
+        )
+    return f"{type(error).__name__}: {said}. Change a setting or press Run to try again."
+
+
+_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
