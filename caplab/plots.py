@@ -73,12 +73,12 @@ class Picture(Figure):
         super().__init__((width, height), DOTS, facecolor=PAPER)
         self.finding = finding
         across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
-        title = textwrap.wrap(_plain(finding), int(8.6 * width))
+        title = textwrap.wrap(plain(finding), int(8.6 * width))
         room = up * (1.5 + 2.6 * len(title))
         self.set_layout_engine("constrained", rect=(across, up, 1 - 2 * across, 1 - up - room))
         head = {"x": 1.5 * across, "y": 1 - 1.3 * up, "ha": "left", "va": "top"}
         self.suptitle("\n".join(title), **head, color=INK, size=14, weight="bold")
-        lines = [textwrap.fill(_plain(line), int(13 * width)) for line in note.splitlines()]
+        lines = [textwrap.fill(plain(line), int(13 * width)) for line in note.splitlines()]
         self.supxlabel("\n".join(lines), x=1.5 * across, ha="left", color=PALE, size=10)
 
     def png(self) -> bytes:
@@ -172,19 +172,19 @@ def _draw_changes(axes: Axes, report: Report) -> None:
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Lay out one row per name, the first on top and the overall row apart."""
-    short = [_plain(textwrap.shorten(name, 32, placeholder="…")) for name in names]
+    short = [plain(textwrap.shorten(name, 32, placeholder="…")) for name in names]
     axes.set_yticks(range(len(names)), short, color=INK, size=12)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.set_ylim(len(names) - 0.5, -0.6)
     for panel in axes.figure.axes:
-        _on_paper(panel, "x")
+        on_paper(panel, "x")
         panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
-        panel.xaxis.set_major_formatter(_tick)
+        panel.xaxis.set_major_formatter(tick)
         panel.axhline(len(names) - 1.5, color=PALE, linewidth=0.8)
 
 
-def _on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+def on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
     """Give axes the paper's colours, with grid and tick labels where they carry numbers."""
     axes.set_facecolor(PAPER)
     axes.spines[["top", "right"]].set_visible(False)
@@ -195,12 +195,12 @@ def _on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
         label.set(color=INK, size=12)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Keep matplotlib from reading a name as a formula."""
     return text.replace("$", r"\$")
 
 
-def _tick(value: float, _: float) -> str:
+def tick(value: float, _: float) -> str:
     return f"{value + 0.0:.3g}".replace("0.", ".").replace("-", "−")
 
 
@@ -335,16 +335,16 @@ def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
     axes.set_ylim(max(-0.02, min(levels) - 0.06), max(levels) + 0.03)
     axes.set(xlabel="training steps", ylabel="accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
-    axes.yaxis.set_major_formatter(_tick)
-    _on_paper(axes, "both")
-    _name_ends(axes, names)
+    axes.yaxis.set_major_formatter(tick)
+    on_paper(axes, "both")
+    name_ends(axes, names)
 
 
 def _task(points: "list[Point]") -> list[float]:
     return [point.task_accuracy for point in points if point.task_accuracy is not None]
 
 
-def _name_ends(axes: Axes, names: list[tuple[float, str, str]]) -> None:
+def name_ends(axes: Axes, names: list[tuple[float, str, str]]) -> None:
     """Write names at the right edge, each at its level, or as near as leaves them readable."""
     low, high = axes.get_ylim()
     gap = 0.065
@@ -385,9 +385,9 @@ def _draw_capability(
     axes.axhline(levels[0] - budget, color=BUDGET, linewidth=1, linestyle="--")
     axes.plot(steps, [point.classics_accuracy for point in points], color=OLD, alpha=0.25)
     axes.plot(steps, levels, "o-", color=OLD, linewidth=2, markersize=3.5)
-    _on_paper(axes, "both")
+    on_paper(axes, "both")
     axes.tick_params(left=False, labelleft=False, bottom=steps_below, labelbottom=steps_below)
-    short = _plain(textwrap.shorten(name, 14, placeholder="…"))
+    short = plain(textwrap.shorten(name, 14, placeholder="…"))
     axes.set_title(f"{short} {number(levels[-1])}", color=INK, size=12, loc="left", pad=4)
 
 
@@ -480,8 +480,8 @@ def trade_off(runs: Runs) -> Picture:
     axes.set(xlabel="task accuracy: learned →", ylabel=f"{exam} accuracy: kept →")
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(_tick)
-    _on_paper(axes, "both")
+        axis.set_major_formatter(tick)
+    on_paper(axes, "both")
     axes.xaxis.label.set_color(NEW_WORDS)
     axes.yaxis.label.set_color(OLD)
     names = [(*group.mean, group.label, INK if group in best else PALE) for group in everyone]
@@ -539,8 +539,8 @@ def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) ->
     exam = runs[0].before.exam
     axes.set(xlabel="KL to the base on the new task, nats per token", ylabel=f"{exam} lost")
     axes.margins(0.06)
-    axes.yaxis.set_major_formatter(_tick)
-    _on_paper(axes, "both")
+    axes.yaxis.set_major_formatter(tick)
+    on_paper(axes, "both")
     axes.xaxis.label.set_color(NEW_WORDS)
     axes.yaxis.label.set_color(OLD)
     kinds = {_kind(run.recipe): _mark(run.recipe) for run in runs}
@@ -639,28 +639,28 @@ def _labels(keys: "list[tuple[str, Recipe, int]]") -> list[str]:
 def _label_of(recipe: "Recipe", apart: set[str]) -> str:
     """Write the fields that set a recipe apart: `LoRA 5e-3, rank 2, 10 % replay`."""
     head, replay = {"method", "learning_rate"}, {"replay", "replay_source"}
-    words = [f"{_METHODS[recipe.method]} {_rate(recipe.learning_rate)}"] * bool(apart & head)
+    words = [f"{METHODS[recipe.method]} {spoken_rate(recipe.learning_rate)}"] * bool(apart & head)
     for name in sorted(apart - head - replay):
         if recipe.method == "lora" or name not in _ADAPTER_FIELDS:
             words.append(f"{name.replace('_', ' ')} {getattr(recipe, name)}")
     if apart & replay and (recipe.replay or not words):
         share = f"{100 * recipe.replay:g} %" if recipe.replay else "no"
         words.append(f"{share} {'self-' * (recipe.replay_source == 'self')}replay")
-    return ", ".join(words) or f"{_METHODS[recipe.method]} {_rate(recipe.learning_rate)}"
+    return ", ".join(words) or f"{METHODS[recipe.method]} {spoken_rate(recipe.learning_rate)}"
 
 
-_METHODS = {"full": "full", "lora": "LoRA"}
+METHODS = {"full": "full", "lora": "LoRA"}
 _ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "dropout")
 
 
-def _rate(rate: float) -> str:
+def spoken_rate(rate: float) -> str:
     """Write a learning rate as it is spoken of: 1e-3, 2.5e-4."""
     digits, _, exponent = f"{rate:.1e}".partition("e")
     return f"{digits.removesuffix('.0')}e{int(exponent)}" if rate else "0"
 
 
 def _kind(recipe: "Recipe") -> str:
-    return _METHODS[recipe.method] + ", replay" * (recipe.replay > 0)
+    return METHODS[recipe.method] + ", replay" * (recipe.replay > 0)
 
 
 def _mark(recipe: "Recipe") -> dict[str, Any]:
@@ -701,12 +701,12 @@ def _name_dots(axes: Axes, dots: list[tuple[float, float, str, str]]) -> None:
         taken.append(best.padded(6))
         offset = (_middle(best) - centres[at]) * 72 / DOTS
         far = _distances(best, centres[at : at + 1])[0] > 20
-        _name_dot(axes, (x, y), offset, _plain(name), colour, _LEADER if far else None)
+        _name_dot(axes, (x, y), offset, plain(name), colour, _LEADER if far else None)
 
 
 def _size(axes: Axes, name: str) -> tuple[float, float]:
     """Measure a name as it will be written."""
-    text = axes.text(0, 0, _plain(name), size=12)
+    text = axes.text(0, 0, plain(name), size=12)
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height

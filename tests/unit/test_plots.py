@@ -434,7 +434,7 @@ def test_recipes_are_named_by_what_sets_them_apart():
     lora = plain.change(method="lora", learning_rate=2.5e-4)
     assert names(lora, lora.change(rank=2)) == ["rank 8", "rank 2"]
     assert names(plain, lora.change(rank=2)) == ["full 1e-3", "LoRA 2.5e-4, rank 2"]
-    assert plots._rate(0) == "0"
+    assert plots.spoken_rate(0) == "0"
 
 
 def test_a_run_that_was_stopped_is_not_averaged_with_one_that_went_on():
@@ -466,7 +466,7 @@ def test_the_kl_picture_states_the_r_squared_of_its_line():
 
 def test_ticks_say_where_they_are():
     """A tick at .925 that said .93 would move every dot beside it."""
-    assert [plots._tick(value, 0) for value in (0.925, -0.05, 1.0, 0.30000000004, -0.0)] == [
+    assert [plots.tick(value, 0) for value in (0.925, -0.05, 1.0, 0.30000000004, -0.0)] == [
         ".925",
         "−.05",
         "1",
