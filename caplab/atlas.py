@@ -34,6 +34,7 @@ SHARES = ["task", "classics", "smooth"]  # they lie between 0 and 1, and so do t
 _ASIDE = ["seed", "learning_rate"]  # what a sweep of one recipe goes through
 
 Place = tuple[float, float]  # task accuracy, classics accuracy
+_Ways = dict[Any, dict[int, list[Place]]]  # by group and seed
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
@@ -195,44 +196,35 @@ class Atlas:
 
         Other fields that vary within a group are held at the recipe's defaults.
         """
-        kept = self.kept_at(task, by)
-        rows = []
-        for group, values in kept.items():
-            mean, low, high = interval(values) if values.notna().all() else [math.nan] * 3
-            row = {by: group, "task": task, "classics": mean, **_bounded("classics", low, high)}
-            rows.append(row | {"n": int(values.notna().sum()), "seeds": len(values)})
-        return pd.DataFrame(rows)
+        return _matched(self._ways(by), task, by)
 
     def kept_at(self, task: float, by: str = "method") -> pd.DataFrame:
         """Return the same seed by seed: a row for each seed, a column for each group."""
-        ways = self._ways(by)
-        found = {
-            group: {s: _kept(way, task) for s, way in of.items()} for group, of in ways.items()
-        }
-        return pd.DataFrame(found).sort_index()
+        return _kept_at(self._ways(by), task)
 
     def frontier(self, by: str = "method") -> pd.DataFrame:
         """Return `matched` at every task accuracy that a group reaches in every seed."""
-        levels = [round(0.02 * part, 2) for part in range(15, 51)]
-        found = pd.concat([self.matched(task, by) for task in levels], ignore_index=True)
+        ways, levels = self._ways(by), [round(0.02 * part, 2) for part in range(15, 51)]
+        found = pd.concat([_matched(ways, task, by) for task in levels], ignore_index=True)
         return found.dropna(subset="classics").sort_values([by, "task"], ignore_index=True)
 
-    def _ways(self, by: str) -> dict[Any, dict[int, list[Place]]]:
+    def _ways(self, by: str) -> _Ways:
         """Return, by group and seed, the places along the rising learning rates."""
-        ways: dict[Any, dict[int, list[Place]]] = {}
-        runs = self._sweeps(by).sort_values("learning_rate")
+        ways: _Ways = {}
+        runs = self.sweeps(by).runs.sort_values("learning_rate")
         for (group, seed), rows in runs.groupby([by, "seed"], sort=True):
             start = (rows["base_task"].iloc[0], rows["base_classics"].iloc[0])
             ends = zip(rows["task"], rows["classics"], strict=True)
             ways.setdefault(group, {})[seed] = [start, *(end for end in ends if end[0] == end[0])]
         return ways
 
-    def _sweeps(self, by: str) -> pd.DataFrame:
-        """Keep one sweep of the learning rate for each group."""
+    def sweeps(self, by: str = "method") -> "Atlas":
+        """Keep one sweep of the learning rate for each group, the rest held at the defaults."""
         self._refuse_empty()
         self._fits(by, lambda _: True)
         runs = self.runs[self.runs["method"] == "lora"] if by in LORA_FIELDS else self.runs
-        return pd.concat([_held(group, by) for _, group in runs.groupby(by)])
+        held = pd.concat([_held(group, by) for _, group in runs.groupby(by)])
+        return self.select(hash=list(held["hash"]))
 
     def best(self, budget: float = 0.05) -> Recipe:
         """Return the recipe that learns most while its loss of classics stays within the budget.
@@ -439,6 +431,21 @@ def _held(group: pd.DataFrame, by: str) -> pd.DataFrame:
             raise BadInput(f"{name} varies ({values}): choose one with select({name}=...).")
         group = group[as_default]
     return group
+
+
+def _matched(ways: _Ways, task: float, by: str) -> pd.DataFrame:
+    """Pool the seeds of what each group keeps at a task accuracy."""
+    rows = []
+    for group, values in _kept_at(ways, task).items():
+        mean, low, high = interval(values) if values.notna().all() else [math.nan] * 3
+        row = {by: group, "task": task, "classics": mean, **_bounded("classics", low, high)}
+        rows.append(row | {"n": int(values.notna().sum()), "seeds": len(values)})
+    return pd.DataFrame(rows)
+
+
+def _kept_at(ways: _Ways, task: float) -> pd.DataFrame:
+    kept = {group: {s: _kept(way, task) for s, way in of.items()} for group, of in ways.items()}
+    return pd.DataFrame(kept).sort_index()
 
 
 def _kept(way: Sequence[Place], target: float) -> float:
