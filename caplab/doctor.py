@@ -50,6 +50,8 @@ def _attempt(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         for finding in check():
             print(finding, flush=True)
             yield finding
+    except BrokenPipeError:
+        raise  # nobody reads any more
     except Exception as error:
         text = f"{check.__name__}: {type(error).__name__}: {error}"
         finding = Finding("FAIL", text, "please report this")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-__all__ = ["BadInput", "did_you_mean", "refusing"]
+__all__ = ["BadInput", "did_you_mean", "out_of_memory", "refusing"]
 
 
 class BadInput(ValueError):  # noqa: N818 - it names what came in, and a learner reads it first
@@ -19,6 +19,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Offer the known names that are near, as the end of a sentence; nothing where none is."""
     near = get_close_matches(given, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: each library and device says so in another way."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 @contextmanager

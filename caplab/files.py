@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from caplab.errors import BadInput, did_you_mean
 
-__all__ = ["read_sealed", "read_text", "write_atomically", "write_sealed"]
+__all__ = ["make_folder", "read_sealed", "read_text", "write_atomically", "write_sealed"]
 
 
 def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()) -> str:
@@ -29,6 +29,16 @@ def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x}), on line {line}"
         raise BadInput(f"{path} is not UTF-8: {byte}, cannot be read. Save it as UTF-8.") from error
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, with those above it; refuse in words where that is not allowed."""
+    folder = Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror}.") from error
+    return folder
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:

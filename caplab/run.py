@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, Scorecard, score
-from caplab.files import read_sealed, write_sealed
+from caplab.files import make_folder, read_sealed, write_sealed
 from caplab.models import Subject, load
 from caplab.recipe import Recipe
 
@@ -108,8 +108,7 @@ class Run:
 
         `run.json` comes last and is moved into place whole: a folder that has it is complete.
         """
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+        path = make_folder(folder)
         (path / "run.json").unlink(missing_ok=True)
         for name in _CARDS:
             (path / f"{name}.json").unlink(missing_ok=True)

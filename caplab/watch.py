@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch.nn.functional import kl_div
 from transformers import TrainerCallback
 
+from caplab.errors import out_of_memory
 from caplab.exam import Exam, Scorecard, score
 from caplab.feed import digest
 from caplab.models import Subject, measuring
@@ -185,6 +186,14 @@ class Watch(TrainerCallback):
             self.cut_short = True
             if not self.points:
                 raise
+        except (RuntimeError, MemoryError) as error:
+            if not (self.points and out_of_memory(error)):
+                raise
+            self.cut_short = True
+            return (
+                f"Out of memory after step {self.trainer.state.global_step}. It was ended there; "
+                'try a smaller batch_size or method="lora".'
+            )
         finally:
             self._line.close()
         return None

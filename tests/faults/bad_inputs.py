@@ -1,0 +1,232 @@
+"""The table of bad inputs: what is done, and the words that the answer must hold.
+
+`at` is a `Bench`: a small subject, exam, scorecard, run and an empty folder to spoil.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tiny
+from datasets import Dataset
+
+import caplab as cl
+from caplab import remedies
+from caplab.remedies import Blend
+
+NAN = math.nan
+QUICK = cl.Recipe(steps=2, batch_size=2)
+TASK = [{"prompt": f"Say {word}:", "completion": f" {word}."} for word in ("hot", "cold", "dog")]
+LINE = {"capability": "sums", "prompt": "1+1?", "choices": ["2", "3"], "answer": 0}
+
+
+@dataclass
+class Bench:
+    """Sound things to be combined with one unsound one."""
+
+    folder: Path
+
+    @cached_property
+    def subject(self) -> cl.Subject:
+        """A random model that nobody else holds."""
+        return tiny.subject()
+
+    @cached_property
+    def exam(self) -> cl.Exam:
+        """A small exam."""
+        return tiny.exam()
+
+    @cached_property
+    def card(self) -> cl.Scorecard:
+        """What the subject answers."""
+        return cl.score(self.subject, self.exam, progress=False)
+
+    @cached_property
+    def run(self) -> cl.Run:
+        """A short run in full."""
+        return self.tune()
+
+    def tune(self, recipe: cl.Recipe = QUICK, **given: Any) -> cl.Run:
+        """Fine-tune the subject for two steps."""
+        given = {"task": Dataset.from_list(TASK), "exam": self.exam} | given
+        return cl.fine_tune(self.subject, recipe, on_point=lambda _: None, **given)
+
+    def file(self, text: str | bytes, name: str = "given.jsonl") -> Path:
+        """Write a file as a user would leave it."""
+        path = self.folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def lines(self, *rows: Any) -> Path:
+        """Write a JSONL file."""
+        return self.file("\n".join(map(json.dumps, rows)))
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad input."""
+
+    where: str  # the public function or command
+    what: str  # is wrong with it
+    do: Callable[[Bench], Any]
+    words: tuple[str, ...]  # that the message must hold: what was given, and what to do
+
+
+def question(**changes: Any) -> dict[str, Any]:
+    """One sound line of an exam file, with a part of it spoiled."""
+    return LINE | changes
+
+
+BAD_INPUTS = [
+    # -- load
+    Bad("load", "no name", lambda at: cl.load(None), ("text or a path", "None")),
+    Bad("load", "an empty name", lambda at: cl.load(""), ("named by", "''")),
+    Bad("load", "a misspelt name", lambda at: cl.load("./pockt"), ("no folder", "pockt")),
+    Bad("load", "an empty folder", lambda at: cl.load(at.folder), ("config.json",)),
+    Bad("load", "a file", lambda at: cl.load(at.file("x")), ("is a file", "folder that holds it")),
+    Bad("load", "an unknown device", lambda at: cl.load("pocket", device="gpu"), ("gpu", "cpu")),
+    Bad(
+        "load", "a device not here", lambda at: cl.load("pocket", device="cuda:9"), ("It has: cpu",)
+    ),
+    Bad("load", "no precision", lambda at: cl.load("pocket", dtype="int3"), ("int3", "float32")),
+    # -- Subject.ask
+    Bad("Subject.ask", "a number", lambda at: at.subject.ask(7), ("a text", "7")),
+    Bad("Subject.ask", "a book", lambda at: at.subject.ask("dog " * 99), ("tokens", "Shorten")),
+    Bad("Subject.ask", "no room", lambda at: at.subject.ask("dog", 0), ("from 1 on", "0")),
+    # -- exam and its parts
+    Bad("exam", "a number", lambda at: cl.exam(3), ("text or a path", "3")),
+    Bad("exam", "a misspelt name", lambda at: cl.exam("clasics"), ("clasics", "classics")),
+    Bad("exam", "a folder", lambda at: cl.exam(at.folder), ("cannot be read",)),
+    Bad("exam", "an empty file", lambda at: cl.exam(at.file("")), ("holds no question",)),
+    Bad("exam", "no JSON", lambda at: cl.exam(at.file("{]")), ("line 1", "not JSON")),
+    Bad("exam", "a list", lambda at: cl.exam(at.lines([1, 2])), ("line 1", "not a JSON object")),
+    Bad("exam", "not UTF-8", lambda at: cl.exam(at.file(b"\xff\xfe{")), ("not UTF-8", "Save it")),
+    Bad(
+        "exam",
+        "three bad lines",
+        lambda at: cl.exam(at.lines(question(answer=2), question(), {}, question(choices=["2"]))),
+        ("line 1", "line 3", "line 4"),
+    ),
+    Bad(
+        "exam", "choices twice", lambda at: cl.exam(at.lines(question(choices=["2", "2"]))), ("2",)
+    ),
+    Bad("exam", "no prompt", lambda at: cl.exam(at.lines(question(prompt=" "))), ("prompt",)),
+    Bad("Exam", "nothing in it", lambda at: cl.Exam((), (), "mine"), ("mine", "empty")),
+    Bad("Exam", "a stranger", lambda at: cl.Exam((1,), (), "mine"), ("Questions", "1")),
+    Bad("Exam.subset", "unknown", lambda at: at.exam.subset("capitol"), ("capitol", "capitals")),
+    Bad("Exam.sample", "too many", lambda at: at.exam.sample(999), ("1 to 6", "999")),
+    Bad("Exam.save", "no folder", lambda at: at.exam.save(at.folder / "no" / "e"), ("no folder",)),
+    # -- score and Scorecard
+    Bad("score", "a name", lambda at: cl.score("pocket", at.exam), ("Subject", "load", "pocket")),
+    Bad("score", "no exam", lambda at: cl.score(at.subject, None), ("Exam", "None")),
+    Bad("score", "batch 0", lambda at: cl.score(at.subject, at.exam, 0), ("from 1 on", "0")),
+    Bad(
+        "Scorecard.load",
+        "not there",
+        lambda at: cl.Scorecard.load(at.folder / "c"),
+        ("There is no",),
+    ),
+    Bad("Scorecard.load", "cut off", lambda at: cl.Scorecard.load(cut(at)), ("not a scorecard",)),
+    # -- compare and statistics
+    Bad("compare", "two names", lambda at: cl.compare("a", "b"), ("two scorecards", "'a'")),
+    Bad("compare", "other exams", lambda at: cl.compare(at.card, other(at)), ("different exams",)),
+    Bad(
+        "compare", "budget 2", lambda at: cl.compare(at.card, at.card, budget=2), ("budget", ".02")
+    ),
+    Bad("compare", "NaN", lambda at: cl.compare(at.card, at.card, budget=NAN), ("budget", "nan")),
+    Bad(
+        "compare",
+        "an unknown metric",
+        lambda at: cl.compare(at.card, at.card, metric="acc"),
+        ("'acc'", "accuracy"),
+    ),
+    Bad("compare", "2 %", lambda at: cl.compare(at.card, at.card, budget="2 %"), ("'2 %'", ".02")),
+    Bad("compare", "95", lambda at: cl.compare(at.card, at.card, confidence=95), ("95", ".95")),
+    Bad("Report.row", "unknown", lambda at: report(at)["captials"], ("captials", "capitals")),
+    Bad("Report.load", "no report", lambda at: cl.Report.load(at.file("{}")), ("not a report",)),
+    Bad("wilson", "3 of 2", lambda at: cl.wilson(3, 2), ("3", "2")),
+    Bad("items_needed", "a drop of 2", lambda at: cl.items_needed(2), ("drop", "2")),
+    Bad("items_needed", "power 80", lambda at: cl.items_needed(0.1, power=80), ("80", ".8")),
+    # -- Recipe
+    Bad("Recipe", "a negative rate", lambda at: cl.Recipe(learning_rate=-1), ("-1", "from 0 on")),
+    Bad(
+        "Recipe", "a rate of NaN", lambda at: cl.Recipe(learning_rate=NAN), ("nan", "learning_rate")
+    ),
+    Bad("Recipe", "a rate in words", lambda at: cl.Recipe(learning_rate="1e-3"), ("'1e-3'",)),
+    Bad("Recipe", "replay of 10", lambda at: cl.Recipe(replay=10), ("10", "0.1")),
+    Bad("Recipe", "rank 0", lambda at: cl.Recipe(method="lora", rank=0), ("rank", "4 to 32")),
+    Bad("Recipe", "no step", lambda at: cl.Recipe(steps=0), ("steps", "0")),
+    Bad("Recipe", "half a step", lambda at: cl.Recipe(steps=2.5), ("whole number", "2.5")),
+    Bad("Recipe", "another's name", lambda at: cl.Recipe(lr=1e-3), ("'lr'", "learning_rate")),
+    Bad("Recipe", "an unknown method", lambda at: cl.Recipe(method="qlora"), ("qlora", "'lora'")),
+    Bad("Recipe", "a long warmup", lambda at: cl.Recipe(warmup=99), ("warmup", "99", "60")),
+    Bad("Recipe.from_json", "no JSON", lambda at: cl.Recipe.from_json("{"), ("not a recipe", "{")),
+    Bad(
+        "Recipe.from_json",
+        "a later format",
+        lambda at: cl.Recipe.from_json('{"format": 99}'),
+        ("99", "Update caplab"),
+    ),
+    # -- fine_tune
+    Bad("fine_tune", "a name", lambda at: cl.fine_tune("pocket", QUICK), ("Subject", "load")),
+    Bad("fine_tune", "a dictionary", lambda at: at.tune({"lr": 1}), ("Recipe", "lr")),
+    Bad("fine_tune", "every 0", lambda at: at.tune(every=0), ("every", "0")),
+    Bad("fine_tune", "no exam", lambda at: at.tune(exam="classics"), ("exam()", "classics")),
+    Bad("fine_tune", "no rows", lambda at: at.tune(task=Dataset.from_list([])), ("empty",)),
+    Bad(
+        "fine_tune",
+        "other columns",
+        lambda at: at.tune(task=Dataset.from_list([{"question": "a", "reply": "b"}])),
+        ("question", "prompt", "completion"),
+    ),
+    Bad(
+        "fine_tune",
+        "an unknown module",
+        lambda at: at.tune(QUICK.change(method="lora", target_modules=("q_proj",))),
+        ("q_proj", "c_attn"),
+    ),
+    Bad("Run.load", "an empty folder", lambda at: cl.Run.load(at.folder), ("no complete run",)),
+    # -- guard and remedies
+    Bad(
+        "RegressionGuard",
+        "an action",
+        lambda at: cl.RegressionGuard(action="halt"),
+        ("halt", "stop"),
+    ),
+    Bad("RegressionGuard", "every -1", lambda at: cl.RegressionGuard(every=-1), ("every", "-1")),
+    Bad("RegressionGuard", "budget", lambda at: cl.RegressionGuard(budget=5), ("budget", "5")),
+    Bad("RegressionGuard", "a file", lambda at: cl.RegressionGuard("exam.csv"), ("exam.csv",)),
+    Bad("interpolate", "1.5", lambda at: remedies.interpolate(at.subject, at.run, 1.5), ("1.5",)),
+    Bad(
+        "interpolate", "strangers", lambda at: Blend(at.subject, tiny.subject("llama")), ("tuned",)
+    ),
+    Bad("scale_lora", "no adapter", lambda at: remedies.scale_lora(at.run, 0.5), ("no LoRA",)),
+    Bad("recovery", "a name", lambda at: remedies.recovery(at.subject, "run"), ("Run", "'run'")),
+    # -- plots
+    Bad("plots.run", "a recipe", lambda at: cl.plots.run(QUICK), ("Run", "fine_tune")),
+    Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", "0.02")),
+    Bad("plots.trade_off", "nothing", lambda at: cl.plots.trade_off([]), ("run",)),
+    Bad("plots.kl", "one run", lambda at: cl.plots.kl([at.run]), ("task_exam",)),
+]
+
+
+def report(at: Bench) -> cl.Report:
+    """Compare the subject with itself."""
+    return cl.compare(at.card, at.card)
+
+
+def other(at: Bench) -> cl.Scorecard:
+    """Answer another exam."""
+    return cl.score(at.subject, at.exam.subset("how-to"), progress=False)
+
+
+def cut(at: Bench) -> Path:
+    """Save a scorecard and lose its second half."""
+    path = at.folder / "card.json"
+    at.card.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
