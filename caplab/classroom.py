@@ -61,9 +61,10 @@ class Note:
 
 
 def _rich(text: str) -> str:
-    """Write a text as HTML: `code`, **bold**, and an empty line between paragraphs."""
+    """Write a text as HTML: `code`, **bold**, *stressed*, and paragraphs between empty lines."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text.strip(), quote=False))
     text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    text = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?!\w)", r"<i>\1</i>", text)
     return re.sub(r"\n\s*\n", "<br><br>", text)
 
 

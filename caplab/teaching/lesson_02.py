@@ -20,8 +20,8 @@ def check_02_1(count: Any) -> str:
         sum(i * o for i, o in layers): "These are the frozen weights. LoRA trains beside them.",
         sum(rank * i * o for i, o in layers): "A matrix of `rank` rows and one column per input "
         "has `rank * inputs` numbers. Add those of both matrices, do not multiply all three.",
-        sum(rank * i for i, _ in layers): "That is $A$ alone. $B$ has `outputs * rank` weights.",
-        sum(rank * o for _, o in layers): "That is $B$ alone. $A$ has `rank * inputs` weights.",
+        sum(rank * i for i, _ in layers): "That is `A` alone. `B` has `outputs * rank` weights.",
+        sum(rank * o for _, o in layers): "That is `B` alone. `A` has `rank * inputs` weights.",
         sum(i + o for i, o in layers): "Right for rank 1. Each direction costs as much again.",
         rank * sum(layers[0]): "That is the first layer alone. Add up all of them.",
         rank * sum(layers[-1]): "That is the last layer alone. Add up all of them.",
