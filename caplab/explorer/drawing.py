@@ -51,10 +51,10 @@ class Frame:
         return self.x(spot[0]), self.y(spot[1])
 
 
-WIDTH, HEIGHT = 1000, 350  # of both charts; the page scales them
-CURVES = Frame(44, 36, 486, 262)
-PLANE = Frame(704, 36, 262, 262)
-SMALL = 112  # the height of a row of capabilities
+WIDTH, HEIGHT = 860, 332  # of both charts; the page scales them
+CURVES = Frame(40, 34, 404, 246)
+PLANE = Frame(602, 34, 246, 246)
+SMALL = 104  # the height of a row of capabilities
 COLUMNS = 6
 
 
@@ -158,7 +158,18 @@ def _curves(state: State) -> str:
     parts += [_budget(frame, _start(state), state)]
     parts += [_pinned_curve(frame, pin) for pin in state.pins]
     parts += [_curve(frame, _classics(state.points), "old"), _curve(frame, _task(state), "new")]
-    return "".join([*parts, _guard(frame, state), _ends(frame, state)])
+    return "".join([*parts, _guard(frame, state), _last(frame, state), _ends(frame, state)])
+
+
+def _last(frame: Frame, state: State) -> str:
+    """Draw large what all questions say at the end; the points before ask a sample."""
+    if not state.outcome or not state.points:
+        return ""
+    step, found = state.points[-1].step, state.outcome
+    dots = [_dot(*frame.at((step, found.after.accuracy)), 8, "cl-last cl-old")]
+    if found.task is not None:
+        dots.insert(0, _dot(*frame.at((step, found.task)), 8, "cl-last cl-new"))
+    return "".join(dots)
 
 
 def _axes(frame: Frame, ticks: Sequence[float], below: str, above: str) -> str:
@@ -264,10 +275,9 @@ def _ends(frame: Frame, state: State) -> str:
     """Write what each line is at its right end, as near to its level as leaves it readable."""
     names: list[tuple[float, str, str]] = []
     if state.points:
-        now = state.points[-1]
-        names.append((now.classics_accuracy, _ended("classics", now.classics_accuracy), "old"))
-        if now.task_accuracy is not None:
-            names.append((now.task_accuracy, _ended("task", now.task_accuracy), "new"))
+        task, classics = _levels(state)
+        names.append((classics, f"classics {number(classics)}", "old"))
+        names += [(task, f"task {number(task)}", "new")] if task is not None else []
     elif state.band:
         names.append((state.band.classics[-1][0], "classics", "old"))
         names.append((state.band.task[-1][0], "task", "new"))
@@ -281,8 +291,11 @@ def _ends(frame: Frame, state: State) -> str:
     )
 
 
-def _ended(what: str, value: float) -> str:
-    return f"{what} {number(value)}"
+def _levels(state: State) -> tuple[float | None, float]:
+    """Return task and classics at the end: on all questions, or on the sample so far."""
+    if state.outcome:
+        return state.outcome.task, state.outcome.after.accuracy
+    return state.points[-1].task_accuracy, state.points[-1].classics_accuracy
 
 
 def _apart(levels: list[float], gap: float, lowest: float) -> list[float]:
@@ -455,6 +468,7 @@ def _detail(state: State, capability: str, frame: Frame) -> str:
     y = frame.y(levels[0][1] - state.budget)
     budget = _line(frame.left, y, frame.right, y, "cl-budget")
     curve = _path([frame.at(spot) for spot in levels], "cl-curve cl-old")
+    curve += _dot(*frame.at((levels[-1][0], after)), 5, "cl-last cl-old") if state.shown else ""
     return "".join([*edges, budget, curve, _text(frame.left, frame.top - 12, words, kind)])
 
 

@@ -14,7 +14,7 @@ from caplab.exam import Exam
 from caplab.explorer.drawing import picture, render
 from caplab.explorer.experiment import Bench, in_words, judged, perform, warm_up
 from caplab.explorer.runner import Job, Runner, threads_show
-from caplab.explorer.state import PRESETS, STOPS, Band, Pin, State
+from caplab.explorer.state import PRESETS, STOPS, Band, Pin, Place, State
 from caplab.explorer.style import LIVE
 from caplab.explorer.words import headline, label, name, percent, rate
 from caplab.models import Subject, load
@@ -115,7 +115,7 @@ class Explorer:
         self, bench: Bench, state: State, atlas: "Atlas | None", *, live: bool, threaded: bool
     ) -> None:
         self.bench, self.atlas, self.live = bench, atlas, live
-        self.state = self._first = replace(state, **_seen(atlas, state.recipe))
+        self.state = self._first = replace(state, base=_base(atlas), **_seen(atlas, state.recipe))
         self._lock = threading.RLock()
         self._runner = Runner(threaded)
         self._printed: Any = None
@@ -320,7 +320,9 @@ class Explorer:
         from IPython.display import display
 
         display(self.widget)  # type: ignore[no-untyped-call]
-        self._printed = display(_as_picture(self.state), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        if self._runner.threaded:  # where it is not, in Colab, nothing would hide it
+            printed = _as_picture(self.state)
+            self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         with suppress(RuntimeError):  # no kernel, nobody to be quick for
             asyncio.get_running_loop().call_later(0.1, self._warm_up)
 
@@ -329,7 +331,7 @@ class Explorer:
 
         In the main thread: imports and random numbers are then never at odds with a cell's.
         """
-        if self.state.base is None and not self.state.busy:
+        if not self.state.answers and not self.state.busy:
             try:
                 self._show(**warm_up(self.bench))
             except Exception as error:
@@ -361,11 +363,12 @@ def _control(name: str, state: State) -> widgets.Widget:
         description=words,
         continuous_update=name in _INSTANT,
         style=style,
-        layout=widgets.Layout(width="380px", min_width="300px"),
+        layout=_SLIDER,
     )
 
 
 _INSTANT = ("alpha",)
+_SLIDER = {"flex": "1 1 300px", "max_width": "440px"}
 
 
 def _value(name: str, state: State) -> Any:
@@ -399,7 +402,7 @@ def _guesses(state: State) -> list[Any]:
             step=0.05,
             description=f"my guess: {what}",
             style={"description_width": "initial"},
-            layout=widgets.Layout(width="380px"),
+            layout=_SLIDER,
         )
         for what, value in zip(("task", "classics"), start, strict=True)
     ]
@@ -414,6 +417,14 @@ def _show_if(box: widgets.HBox, shown: bool) -> None:
 
 
 # ---------------------------------------------------------------- the atlas, the picture
+
+
+def _base(atlas: "Atlas | None") -> Place | None:
+    """Return where every run of the atlas set out."""
+    if atlas is None:
+        return None
+    first = atlas.runs.iloc[0]
+    return float(first["base_task"]), float(first["base_classics"])
 
 
 def _seen(atlas: "Atlas | None", recipe: Recipe) -> dict[str, Any]:

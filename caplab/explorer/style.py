@@ -23,6 +23,9 @@ polyline, polygon, line { fill: none; }
 .cl-mean { stroke-width: 1.5; stroke-opacity: .55; }
 .cl-dot.cl-old, .cl-band.cl-old, text.cl-old { fill: %(old)s; }
 .cl-dot.cl-new, .cl-band.cl-new, text.cl-new { fill: %(new)s; }
+.cl-last { stroke: %(paper)s; stroke-width: 2; }
+.cl-last.cl-old { fill: %(old)s; }
+.cl-last.cl-new { fill: %(new)s; }
 .cl-band { fill-opacity: .18; stroke: none; }
 .cl-budget { stroke: %(line)s; stroke-width: 2; stroke-dasharray: 7 5; }
 text.cl-line { fill: %(line)s; font-weight: 500; }
@@ -59,6 +62,8 @@ _PANEL = """
   padding: 3px 12px 3px 0; border: 0; border-top: 1px solid %(grid)s; vertical-align: top;
   overflow-wrap: anywhere; white-space: normal; background: none; }
 .caplab-explorer .cl-answers th { font-weight: 400; font-size: 13px; color: %(pale)s; border: 0; }
+.jp-OutputArea-child:has(.caplab-explorer) + .jp-OutputArea-child:has(.jp-RenderedSVG) {
+  display: none; }
 .caplab-explorer .cl-lost { color: %(bad)s; font-weight: 600; }
 .caplab-explorer .cl-kept { color: %(good)s; }
 """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from caplab.explorer.state import COURSE, Outcome, State
 from caplab.recipe import Recipe
-from caplab.stats import listed, number, signed
+from caplab.stats import HELD, REGRESSED, UNDERPOWERED, listed, number, signed
 
 __all__ = ["Headline", "headline", "label", "name", "percent", "rate"]
 
@@ -85,7 +85,7 @@ def _outcome(state: State, found: Outcome) -> Headline:
         text = f"{percent(state.alpha)} of the way: task{text[4:]}"
     elif state.phase == "stopped":
         text = f"Stopped at step {state.points[-1].step}: task{text[4:]}"
-    notes = [_guard(state), _guess(state, found), _where(found), state.message]
+    notes = [_guard(state), _guess(state, found), _reason(found), state.message]
     return Headline(text, report.verdict, _minus(change), " ".join(filter(None, notes)))
 
 
@@ -98,13 +98,19 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _where(found: Outcome) -> str:
-    """Name what regressed, and what was asked."""
+def _reason(found: Outcome) -> str:
+    """Say what the verdict rests on."""
     report = found.report
     lost = [row.name for row in report.capabilities if row.name in report.regressed]
-    several = len(report.capabilities) > 1
-    where = f"Beyond the budget of {number(report.budget)}: {listed(lost)}. " if lost else ""
-    return where * several + f"All {report.overall.n} questions, paired; 95 % interval."
+    names, budget = listed(lost), number(report.budget)
+    if len(lost) == len(report.capabilities) > 1:
+        names = f"all {len(lost)} capabilities"
+    why = {
+        REGRESSED: f"Below the budget of {budget}: {names}." if lost else "",
+        HELD: f"No drop beyond the budget of {budget}.",
+        UNDERPOWERED: "Too few questions to tell: the interval crosses the budget line.",
+    }[report.verdict]
+    return f"{why} All {report.overall.n} questions, paired; 95 % interval.".strip()
 
 
 def _guess(state: State, found: Outcome) -> str:
