@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from caplab.classroom import check, claim, hint, predict, quiz, reveal
     from caplab.exam import Exam, Question, Scorecard, Text, exam, score
     from caplab.explorer import explorer
+    from caplab.gate import gate
     from caplab.guard import RegressionGuard
+    from caplab.lm_eval import exam_from_lm_eval, scorecard_from_lm_eval
     from caplab.models import Subject, load
     from caplab.recipe import Recipe
     from caplab.run import Point, Run
@@ -54,8 +56,10 @@ __all__ = [
     "claims",
     "compare",
     "exam",
+    "exam_from_lm_eval",
     "explorer",
     "fine_tune",
+    "gate",
     "grid",
     "hint",
     "items_needed",
@@ -66,6 +70,7 @@ __all__ = [
     "remedies",
     "reveal",
     "score",
+    "scorecard_from_lm_eval",
     "sweep",
     "task",
     "wilson",
@@ -77,7 +82,9 @@ _NAMES = {
     "classroom": ["check", "claim", "hint", "predict", "quiz", "reveal"],
     "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
     "explorer": ["explorer"],
+    "gate": ["gate"],
     "guard": ["RegressionGuard"],
+    "lm_eval": ["exam_from_lm_eval", "scorecard_from_lm_eval"],
     "models": ["Subject", "load"],
     "recipe": ["Recipe"],
     "run": ["Point", "Run"],

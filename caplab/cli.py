@@ -1,17 +1,32 @@
-"""The command line: `caplab doctor`."""
+"""The command line: `caplab doctor`, `caplab score` and `caplab gate`."""
 
 import argparse
+import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import caplab
+from caplab.errors import BadInput
 
 __all__ = ["main"]
+
+_FAILED = 2  # not 1, which Python would take: to a script 1 says REGRESSED
+_SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval's samples (.jsonl)"
+_CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     options = _parser().parse_args(arguments)
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except BadInput as error:
+        print(f"caplab: {error}", file=sys.stderr)
+        return _FAILED
+    except Exception:
+        traceback.print_exc()
+        return _FAILED
     return code
 
 
@@ -21,6 +36,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
     doctor = commands.add_parser("doctor", help="say what is fine on this machine and what is not")
     doctor.set_defaults(run=_doctor)
+    score = commands.add_parser("score", help="ask a model an exam and show how it did")
+    score.add_argument("model", help=_SOURCE)
+    score.set_defaults(run=_score)
+    gate = commands.add_parser("gate", help="say whether a model may ship", epilog=_CODES)
+    gate.add_argument("before", help=_SOURCE)
+    gate.add_argument("after", help="the same of what is to ship")
+    gate.add_argument(
+        "--budget", type=float, default=0.02, help="the drop you accept (%(default)s)"
+    )
+    gate.add_argument("--html", type=Path, metavar="OUT", help="write a report for people")
+    gate.set_defaults(run=_gate)
+    for command in (score, gate):
+        command.add_argument("--exam", metavar="FILE", help="questions as JSONL (the classics)")
+        command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
     return parser
 
 
@@ -28,3 +57,29 @@ def _doctor(options: argparse.Namespace) -> int:
     from caplab.doctor import examine
 
     return examine()
+
+
+def _score(options: argparse.Namespace) -> int:
+    from caplab.exam import exam
+    from caplab.gate import clear, scorecard_of
+
+    clear(options.json, keep=(options.model,))
+    card = scorecard_of(options.model, exam(options.exam or "classics"))
+    if options.json:
+        card.save(options.json)
+    print(card)
+    return 0
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from caplab.gate import clear, gate
+
+    inputs = [options.before, options.after, *([options.exam] if options.exam else [])]
+    clear(options.json, options.html, keep=inputs)
+    decision = gate(options.before, options.after, exam=options.exam, budget=options.budget)
+    if options.json:
+        decision.save_json(options.json)
+    if options.html:
+        decision.save_html(options.html)
+    print(decision)
+    return decision.exit_code
