@@ -103,9 +103,12 @@ class Atlas:
             kept &= self._fits(name, wanted)
         if not kept.any():
             raise BadInput(f"No run of the atlas has {_spoken(chosen)} at once.")
-        runs = self.runs[kept].reset_index(drop=True)
+        return self._with(self.runs[kept])
+
+    def _with(self, runs: pd.DataFrame) -> "Atlas":
+        """Keep some of the runs and their points."""
         points = self.points[self.points["hash"].isin(runs["hash"])].reset_index(drop=True)
-        return Atlas(points, runs, self.about, self.failed)
+        return Atlas(points, runs.reset_index(drop=True), self.about, self.failed)
 
     def _fits(self, name: str, wanted: Any) -> Any:
         """Tell for each run whether a column of it is as wanted."""
@@ -116,8 +119,7 @@ class Atlas:
         if callable(wanted):
             return np.array([bool(wanted(value)) for value in column])
         single = isinstance(wanted, str) or not isinstance(wanted, Iterable)
-        values = [wanted] if single else list(wanted)
-        fits = np.array([any(_same(value, each) for each in values) for value in column])
+        fits = np.logical_or.reduce([_is(column, v) for v in ([wanted] if single else wanted)])
         if not fits.any():
             there = ", ".join(f"{value}" for value in sorted(set(column.dropna()))[:12])
             raise BadInput(f"No run of the atlas has {_spoken({name: wanted})}. It has: {there}.")
@@ -224,7 +226,7 @@ class Atlas:
         self._fits(by, lambda _: True)
         runs = self.runs[self.runs["method"] == "lora"] if by in LORA_FIELDS else self.runs
         held = pd.concat([_held(group, by) for _, group in runs.groupby(by)])
-        return self.select(hash=list(held["hash"]))
+        return self._with(self.runs[self.runs["hash"].isin(held["hash"])])
 
     def best(self, budget: float = 0.05) -> Recipe:
         """Return the recipe that learns most while its loss of classics stays within the budget.
@@ -418,14 +420,14 @@ def _refuse_mixed(group: pd.DataFrame, by: Sequence[str]) -> None:
 def _rows_like(runs: pd.DataFrame, row: pd.Series) -> Any:
     """Tell which runs have a recipe's values, as far as the row names them."""
     names = [name for name in FIELDS if name in row.index]
-    return np.logical_and.reduce([[_same(v, row[name]) for v in runs[name]] for name in names])
+    return np.logical_and.reduce([_is(runs[name], row[name]) for name in names])
 
 
 def _held(group: pd.DataFrame, by: str) -> pd.DataFrame:
     """Hold what varies beside the learning rate and the seed at the recipe's defaults."""
     defaults = _columns(Recipe())
     for name in _varying(group, [by, *_ASIDE]):
-        as_default = group[name].map(lambda value, name=name: _same(value, defaults[name]))
+        as_default = _is(group[name], defaults[name])
         if not as_default.any():
             values = ", ".join(map(str, sorted(group[name].unique())))
             raise BadInput(f"{name} varies ({values}): choose one with select({name}=...).")
@@ -460,13 +462,15 @@ def _kept(way: Sequence[Place], target: float) -> float:
 # ---------------------------------------------------------------- likeness
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Compare two values of a field, rates as they are written."""
-    if pd.isna(one) or (np.ndim(other) == 0 and pd.isna(other)):
-        return bool(pd.isna(one) and pd.isna(other))
-    if isinstance(one, str) or isinstance(other, str | tuple):
-        return bool(one == (",".join(other) if isinstance(other, tuple) else other))
-    return math.isclose(one, other, rel_tol=1e-6)
+def _is(column: pd.Series, value: Any) -> Any:
+    """Tell where a column has a value; rates need not agree in their last digits."""
+    if value is None or value != value:
+        return column.isna().to_numpy()
+    if isinstance(value, str | tuple):
+        text = value if isinstance(value, str) else ",".join(value)
+        return (column == text).to_numpy()
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    return np.isclose(numbers, float(value), rtol=1e-6, atol=0)
 
 
 def _spoken(chosen: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ _LINES: dict[str, dict[str, Any]] = {
     "lora": {"linestyle": "--", "marker": "D"},
 }
 _TITLES = {"full": "full fine-tuning", "lora": "LoRA"}
+_SOURCES = {"original": "original text", "self": "own text"}
 _BAND = "band: 95 % interval over {} seeds (Student's t)"
 
 
@@ -49,6 +50,7 @@ def rates(atlas: Atlas, *, task: float = 0.9) -> Picture:
     panels = picture.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, (method, table) in zip(panels, found.items(), strict=True):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda rate, _: spoken_rate(rate))
         axes.set_xlabel("learning rate")
         axes.set_title(_TITLES[method], color=INK, size=13, loc="left")
         _both(axes, table["learning_rate"], table, _LINES[method])
@@ -71,13 +73,14 @@ def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "ful
         f"{_about(atlas)}, {METHODS[method]} {spoken_rate(rate)}\n{_BAND.format(len(runs.seeds))}"
     )
     picture = Picture(_dose_finding(tables), 8.0, 5.2, note)
-    axes, names = picture.subplots(), []
+    axes = picture.subplots()
+    names: list[tuple[float, str, str]] = []
     shares = sorted({share for table in tables.values() for share in table["replay"]})
     for source, table in tables.items():
         line = {"linestyle": ":", "marker": "s"} if source == "self" else _LINES["full"]
         _both(axes, [shares.index(share) for share in table["replay"]], table, line)
-        words = "own texts" if source == "self" else "original"
-        names += [(level, f"{name}, {words}", ink) for level, name, ink in _ends(table)]
+        task, classics = _ends(table)
+        names += [task] * (not names) + [(classics[0], f"classics, {_SOURCES[source]}", OLD)]
     axes.set_xticks(range(len(shares)), [f"{100 * share:g} %" for share in shares])
     axes.set(xlabel="share of old text in training", ylabel="accuracy")
     name_ends(axes, names)
@@ -100,14 +103,17 @@ def ranks(atlas: Atlas, *, learning_rate: float | None = None, task: float = 0.9
     left, right = picture.subplots(1, 2, sharey=True)
     _both(left, [known.index(rank) for rank in fixed["rank"]], fixed, _LINES["lora"])
     _band(right, [known.index(r) for r in equal["rank"]], equal, "classics", OLD, _LINES["lora"])
-    for axes, title in ((left, f"at a rate of {spoken_rate(rate)}"), (right, f"at task {level:g}")):
+    for axes, title in (
+        (left, f"at a rate of {spoken_rate(rate)}"),
+        (right, f"at task {number(level)}"),
+    ):
         axes.set_title(title, color=INK, size=13, loc="left")
         axes.set_xticks(range(len(known)), known)
         axes.set_xlabel("rank")
         on_paper(axes, "both")
     left.set_ylabel("accuracy")
-    name_ends(right, [(equal["classics"].iloc[-1], "classics", OLD)])
-    left.text(0.02, 0.04, "task", transform=left.transAxes, color=NEW_WORDS, size=13, weight="bold")
+    name_ends(left, _ends(fixed))
+    name_ends(right, _ends(equal)[1:])
     return picture
 
 
@@ -229,22 +235,27 @@ def _and(parts: Sequence[str]) -> str:
 
 
 def _dose_finding(tables: dict[str, pd.DataFrame]) -> str:
+    """Tell what is kept without old text, with the usual tenth, and with the most there was."""
     parts = []
     for source, table in tables.items():
-        first, last = table.iloc[0], table.iloc[-1]
-        words = "own" if source == "self" else "original"
-        kept = f"{number(first['classics'])} → {number(last['classics'])}"
-        parts.append(f"{100 * last['replay']:g} % {words} text: classics {kept}")
-        parts[-1] += f", task {number(first['task'])} → {number(last['task'])}"
-    return _and(parts)
+        kept = dict(zip(table["replay"], table["classics"], strict=True))
+        some = [f"{number(kept[s])} with {100 * s:g} %" for s in _telling(list(kept))]
+        parts.append(f"{_SOURCES[source]} {', '.join(some)}")
+    none = number(next(iter(tables.values()))["classics"].iloc[0])
+    return f"Classics kept: {none} without old text; {'; '.join(parts)}"
+
+
+def _telling(shares: list[float]) -> list[float]:
+    return [share for share in shares if share == 0.1 or share == max(shares)]
 
 
 def _ranks_finding(rate: float, fixed: pd.DataFrame, level: float, equal: pd.DataFrame) -> str:
-    first, last = fixed.iloc[0], fixed.iloc[-1]
-    names = f"ranks {first['rank']:g} and {last['rank']:g}"
-    one = f"at {spoken_rate(rate)}, {names} keep {number(first['classics'])} and "
-    two = f"at task {number(level)} they keep {number(equal['classics'].iloc[0])} and "
-    return _and([one + number(last["classics"]), two + number(equal["classics"].iloc[-1])])
+    names = f"ranks {fixed['rank'].iloc[0]:g} and {fixed['rank'].iloc[-1]:g}"
+    one, two = (
+        " and ".join(number(t["classics"].iloc[at]) for at in (0, -1)) for t in (fixed, equal)
+    )
+    at = f"at task {number(level)} they keep {two}"
+    return _and([f"at a rate of {spoken_rate(rate)}, {names} keep {one} of the classics", at])
 
 
 def _frontier_finding(atlas: Atlas, table: pd.DataFrame, by: str) -> str:

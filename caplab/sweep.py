@@ -261,7 +261,10 @@ class _Shelf:
 
     def __init__(self, store: Path, bench: _Bench) -> None:
         self.folder = store / _checksum(json.dumps(bench.circumstances, sort_keys=True))[:12]
-        with refusing(f"The store {str(store)!r} cannot be used"):
+
+    def make(self) -> None:
+        """Make the folder, before anything is computed that could not be kept."""
+        with refusing(f"The store {str(self.folder.parent)!r} cannot be used"):
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, record: dict[str, Any]) -> None:
@@ -305,6 +308,7 @@ def _fill(
     shelf: _Shelf, bench: _Bench, wanted: list[Recipe], n_jobs: int | None, *, kept: bool
 ) -> dict[Recipe, str]:
     """Run what the shelf lacks; return the recipes that failed, with their reasons."""
+    shelf.make()
     missing = [recipe for recipe in wanted if shelf.find(recipe) is None]
     with _progress(len(wanted), len(missing)) as bar:
         crew = _Crew(shelf, bench, n_jobs or _workers(bench), bar)
