@@ -247,4 +247,5 @@ class _ProgressLine:
 
     def close(self) -> None:
         if self._bar is not None:
+            self._bar.total = self._bar.n  # else a notebook keeps the line of a run cut short
             self._bar.close()

@@ -739,3 +739,15 @@ def test_a_run_shows_itself_safely():
 def test_a_point_is_plain_data():
     point = tune().points[-1]
     assert type(point)(**json.loads(json.dumps(asdict(point)))) == point
+
+
+def test_the_line_of_a_run_that_was_cut_short_goes_away(monkeypatch):
+    from tqdm.notebook import tqdm_notebook
+
+    monkeypatch.setattr("tqdm.auto.tqdm", tqdm_notebook)
+    monkeypatch.setattr(watch, "_PATIENCE", -1.0)
+    line = watch._ProgressLine(20, watch.Clock(), silent=False)
+    line.show(1)
+    bar = line._bar.container
+    line.close()
+    assert bar.comm is None
