@@ -16,6 +16,7 @@ from caplab.stats import number
 
 if TYPE_CHECKING:
     from caplab.atlas import Atlas
+    from caplab.claims import Finding
     from caplab.models import Subject
 
 __all__ = [
@@ -356,25 +357,30 @@ def _exercise(name: str, known: dict[str, Any]) -> Any:
 
 def claim(
     what: str,
-    holds: bool | None = None,
+    holds: Any = ...,
     *,
     subject: "Subject | None" = None,
     atlas: "Atlas | None" = None,
-) -> Any:
+) -> "Finding | Note":
     """State what was measured, and stop if the measurement no longer says so.
 
-    Alone, `what` is the name of a claim about the atlas. With `holds` it is a sentence about what
-    the lesson has measured itself. On another subject than pocket a claim is reported, never
-    enforced: there it is a question.
+    A name, such as `higher_rate_forgets_more`, is a claim about the atlas. It is shown as found;
+    a lesson that builds on the verdict gives it as `holds`: True, False, or None for undecided. A
+    sentence states what the lesson has measured itself, and `holds` says whether it is true. On
+    another subject than pocket a claim is reported, never enforced: there it is a question.
     """
-    if holds is not None:
+    if not what.isidentifier():
         return _live_claim(what, bool(holds), subject)
     from caplab import claims
 
     finding = claims.check(what, atlas)
-    if finding.holds is False and (atlas is None or atlas.about["subject"] == "pocket"):
-        raise AssertionError(f"This claim of the course does not hold: {finding!r}")
+    if holds is not ... and finding.holds is not holds and _is_pocket(atlas):
+        raise AssertionError(f"The lesson builds on another finding than this: {finding!r}")
     return finding
+
+
+def _is_pocket(atlas: "Atlas | None") -> bool:
+    return atlas is None or atlas.about.get("subject") == "pocket"
 
 
 def _live_claim(sentence: str, holds: bool, subject: "Subject | None") -> Note:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ipywidgets
 import pytest
@@ -271,6 +272,30 @@ def test_a_claim_that_fails_stops_the_lesson_on_pocket():
 def test_on_another_subject_a_claim_is_reported():
     said = cl.claim("It holds.", False, subject=Named("gpt2"))
     assert repr(said) == "Otherwise here: On gpt2 this does not hold: It holds."
+
+
+@pytest.fixture
+def findings(monkeypatch):
+    """An atlas claim that was found to be as the test says."""
+    found = SimpleNamespace(holds=True)
+    monkeypatch.setattr("caplab.claims.check", lambda name, atlas: found)
+    return found
+
+
+@pytest.mark.parametrize("verdict", [True, False, None])
+def test_a_claim_about_the_atlas_is_shown_as_found(findings, verdict):
+    findings.holds = verdict
+    assert cl.claim("some_claim") is findings
+    assert cl.claim("some_claim", verdict) is findings
+
+
+@pytest.mark.parametrize(("found", "needed"), [(False, True), (None, True), (True, None)])
+def test_a_lesson_that_builds_on_another_verdict_stops(findings, found, needed):
+    findings.holds = found
+    with pytest.raises(AssertionError, match="another finding"):
+        cl.claim("some_claim", needed)
+    elsewhere = SimpleNamespace(about={"subject": "gpt2"})
+    assert cl.claim("some_claim", needed, atlas=elsewhere) is findings
 
 
 # ---------------------------------------------------------------- what the lessons bring
