@@ -1,8 +1,8 @@
 """The Explorer: sliders that really train.
 
-`state` says what a panel shows and in which words, `drawing` turns that into markup, `experiment`
-trains and tells what it sees, `runner` does one job at a time, the latest, and `panel` has the
-widgets.
+`state` holds what a panel shows, `words` says it, `drawing` and `style` turn it into markup,
+`outlook` looks things up in the atlas, `experiment` trains and tells what it sees, `runner` does
+one job at a time, the latest, and `panel` has the widgets.
 """
 
 from caplab.explorer.panel import Explorer, explorer

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -13,8 +14,9 @@ from caplab.errors import BadInput, did_you_mean
 from caplab.exam import Exam
 from caplab.explorer.drawing import picture, render
 from caplab.explorer.experiment import Bench, in_words, judged, perform, warm_up
+from caplab.explorer.outlook import Outlook
 from caplab.explorer.runner import Job, Runner, threads_show
-from caplab.explorer.state import PRESETS, STOPS, Band, Pin, Place, State
+from caplab.explorer.state import PRESETS, STOPS, Pin, State
 from caplab.explorer.style import LIVE
 from caplab.explorer.words import headline, label, name, percent, rate
 from caplab.models import Subject, load
@@ -114,8 +116,10 @@ class Explorer:
     def __init__(
         self, bench: Bench, state: State, atlas: "Atlas | None", *, live: bool, threaded: bool
     ) -> None:
-        self.bench, self.atlas, self.live = bench, atlas, live
-        self.state = self._first = replace(state, base=_base(atlas), **_seen(atlas, state.recipe))
+        self.bench, self.live = bench, live
+        self._outlook = _outlook(atlas) if atlas else None
+        base = self._outlook.base if self._outlook else None
+        self.state = self._first = replace(state, base=base, **self._seen(state.recipe))
         self._lock = threading.RLock()
         self._runner = Runner(threaded)
         self._printed: Any = None
@@ -241,7 +245,10 @@ class Explorer:
 
     def _new_setting(self, name: str, value: Any) -> None:
         recipe = self.state.recipe.change(**{name: value})
-        self._show(recipe=recipe, **_seen(self.atlas, recipe))
+        self._show(recipe=recipe, **self._seen(recipe))
+
+    def _seen(self, recipe: Recipe) -> dict[str, Any]:
+        return self._outlook.of(recipe) if self._outlook else {}
 
     def _again(self) -> None:
         """Train again at once, or wait for Run where the learner is to guess first."""
@@ -416,46 +423,13 @@ def _show_if(box: widgets.HBox, shown: bool) -> None:
     box.layout.display = "flex" if shown else "none"
 
 
-# ---------------------------------------------------------------- the atlas, the picture
+@lru_cache(maxsize=4)
+def _outlook(atlas: "Atlas") -> Outlook:
+    """Lay an atlas out once for all panels."""
+    return Outlook(atlas)
 
 
-def _base(atlas: "Atlas | None") -> Place | None:
-    """Return where every run of the atlas set out."""
-    if atlas is None:
-        return None
-    first = atlas.runs.iloc[0]
-    return float(first["base_task"]), float(first["base_classics"])
-
-
-def _seen(atlas: "Atlas | None", recipe: Recipe) -> dict[str, Any]:
-    """Look up what the atlas knows of a setting, whatever the seed."""
-    if atlas is None:
-        return {"band": None, "seeds": 0, "message": ""}
-    try:
-        points = _points_of(atlas, recipe)
-    except BadInput:
-        near = label(atlas.nearest(recipe).change(seed=0, steps=recipe.steps))
-        return {"band": None, "seeds": 0, "message": f"The nearest in the atlas is {near}."}
-    by_step = points.groupby("step")[["task_accuracy", "classics_accuracy"]]
-    found = by_step.agg(["mean", "min", "max"])
-    band = Band(
-        tuple(map(int, found.index)),
-        tuple(map(tuple, found["task_accuracy"].to_numpy().tolist())),
-        tuple(map(tuple, found["classics_accuracy"].to_numpy().tolist())),
-    )
-    return {"band": band, "seeds": int(points["seed"].nunique()), "message": ""}
-
-
-def _points_of(atlas: "Atlas", recipe: Recipe) -> Any:
-    """Return all points of a setting up to its last step: longer runs begin like shorter ones."""
-    fields = ["method", "learning_rate", "replay"]
-    fields += ["rank"] if recipe.method == "lora" else []
-    fields += ["replay_source"] if recipe.replay else []
-    chosen = {field: getattr(recipe, field) for field in fields}
-    runs = atlas.select(
-        **chosen, steps=lambda steps: steps >= recipe.steps, schedule=recipe.schedule
-    )
-    return runs.points[runs.points["step"] <= recipe.steps]
+# ---------------------------------------------------------------- without a kernel
 
 
 def _as_picture(state: State) -> dict[str, str]:
