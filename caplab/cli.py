@@ -1,4 +1,4 @@
-"""The command line: `caplab doctor`, `caplab score` and `caplab gate`."""
+"""The command line: `caplab doctor`, `score`, `gate`, `sweep` and `claims`."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from caplab.errors import BadInput
 __all__ = ["main"]
 
 _FAILED = 2  # not 1, which Python would take: to a script 1 says REGRESSED
+_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
 _SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval's samples (.jsonl)"
 _CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BadInput as error:
         print(f"caplab: {error}", file=sys.stderr)
         return _FAILED
@@ -50,7 +53,22 @@ def _parser() -> argparse.ArgumentParser:
     for command in (score, gate):
         command.add_argument("--exam", metavar="FILE", help="questions as JSONL (the classics)")
         command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
+    _add_sweep(commands.add_parser("sweep", help="run a grid of recipes, see docs/sweeps.md"))
+    claims = commands.add_parser("claims", help="print what the atlas says about each claim")
+    claims.add_argument("--atlas", type=Path, help="an atlas of your own (the one that ships)")
+    claims.set_defaults(run=_claims)
     return parser
+
+
+def _add_sweep(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument("grid", type=Path, help="the recipes, as TOML")
+    sweep.add_argument("--model", default="pocket", help="a name or a folder (%(default)s)")
+    sweep.add_argument("--out", type=Path, help="the atlas to write (beside the grid, .parquet)")
+    sweep.add_argument("--store", type=Path, help="a folder that keeps each run as it ends")
+    sweep.add_argument("--jobs", type=int, help="processes (one per core, or one on a GPU)")
+    sweep.add_argument("--dask", metavar="ADDRESS", help="a cluster's scheduler: tcp://host:8786")
+    sweep.add_argument("--dry-run", action="store_true", help="only say how much it would be")
+    sweep.set_defaults(run=_sweep)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -83,3 +101,30 @@ def _gate(options: argparse.Namespace) -> int:
         decision.save_html(options.html)
     print(decision)
     return decision.exit_code
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from caplab.sweep import forecast, on_dask, read_grid, sweep
+
+    recipes, every = read_grid(options.grid)
+    store = options.store or options.grid.with_suffix(".runs")
+    given = {"n_jobs": options.jobs, "store": store, "every": every}
+    with on_dask(options.dask):
+        if options.dry_run:
+            print(forecast(recipes, options.model, **given))
+            return 0
+        atlas = sweep(recipes, options.model, **given)
+    for recipe, reason in zip(atlas.failed["hash"], atlas.failed["reason"], strict=True):
+        print(f"{recipe} failed: {reason}", file=sys.stderr)
+    if len(atlas.runs):
+        path = atlas.save(options.out or options.grid.with_suffix(".parquet"))
+        print(f"{atlas}\nwritten to {path}")
+    return _FAILED if len(atlas.failed) else 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from caplab import claims
+    from caplab.atlas import atlas
+
+    print(claims.all(atlas(options.atlas)))
+    return 0

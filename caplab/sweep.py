@@ -42,13 +42,14 @@ from caplab.recipe import Recipe
 from caplab.run import Run
 from caplab.tuning import fine_tune
 
-__all__ = ["Forecast", "forecast", "grid", "read_grid", "sweep"]
+__all__ = ["Forecast", "forecast", "grid", "on_dask", "read_grid", "sweep"]
 
 Recipes = Recipe | Iterable[Recipe]
 Model = str | os.PathLike[str] | Subject
 
 _FORMAT = 1  # of a stored run; goes up when the same recipe would give other numbers
 _PATIENCE = 2.0  # seconds before the progress bar appears
+_PATIENCE_FOR_DASK = 10  # seconds until a scheduler must have answered
 _LIVES = 2  # workers that a recipe may lose before it is tried alone
 
 
@@ -395,6 +396,22 @@ def _deadly() -> tuple[type[BaseException], ...]:
     """Name the errors that say a worker died; Dask's is known only where Dask is in use."""
     dask = sys.modules.get("distributed")
     return (BrokenExecutor, *([dask.KilledWorker] if dask else []))
+
+
+@contextmanager
+def on_dask(address: str | None) -> Iterator[None]:
+    """Let joblib run on the Dask cluster at an address; without one, where it did."""
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise BadInput('Dask is not installed: pip install "caplab[cluster]".') from error
+    with refusing(f"No Dask scheduler answers at {address}"):
+        client: Any = Client(address, timeout=_PATIENCE_FOR_DASK)  # type: ignore[no-untyped-call]
+    with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
+        yield
 
 
 # ---------------------------------------------------------------- before it begins
