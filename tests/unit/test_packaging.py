@@ -91,13 +91,12 @@ def test_every_dependency_says_what_it_is_for(root, declared):
 def test_every_dependency_is_used(root, declared):
     """What nobody imports is a program or a plug-in, or it goes."""
     programs = {"jupyterlab", "ipykernel", "pip", "nbval", "ruff", "mypy", "pre-commit", "uv"}
-    to_come = {"distributed"}
     folders = ["caplab", "tools", "tests", "benchmarks"]
     texts = [path.read_text() for folder in folders for path in (root / folder).rglob("*.py")]
     for requirement in chain(*declared.values()):
         name = {"pyyaml": "yaml"}.get(requirement.name, requirement.name.replace("-", "_"))
         imported = re.compile(rf"^\s*(import|from) {name}\b", re.MULTILINE)
-        if requirement.name not in programs | to_come:
+        if requirement.name not in programs:
             assert any(imported.search(text) for text in texts), requirement.name
 
 
