@@ -260,7 +260,8 @@ class Atlas:
         draft = target.with_name(f".{target.name}.{uuid4().hex}")
         with refusing(f"{target} cannot be written"):
             try:
-                parquet.write_table(self._table(), draft, compression="zstd")
+                checked = {"compression": "zstd", "write_page_checksum": True}
+                parquet.write_table(self._table(), draft, **checked)
                 os.replace(draft, target)
             finally:
                 draft.unlink(missing_ok=True)
@@ -284,7 +285,7 @@ class Atlas:
         if not Path(path).expanduser().is_file():
             raise BadInput(f"There is no atlas {os.fspath(path)!r}.")
         with refusing(f"{os.fspath(path)!r} is not an atlas"):
-            table = parquet.read_table(Path(path).expanduser())
+            table = parquet.read_table(Path(path).expanduser(), page_checksum_verification=True)
             extra = json.loads(table.schema.metadata[_META])
             frame = table.to_pandas()
         ends = [name for name in frame.columns if name.startswith(_END)]
