@@ -245,7 +245,7 @@ class Explorer:
 
     def _new_setting(self, name: str, value: Any) -> None:
         recipe = self.state.recipe.change(**{name: value})
-        self._show(recipe=recipe, **self._seen(recipe))
+        self._show(recipe=recipe, message="", **self._seen(recipe))
 
     def _seen(self, recipe: Recipe) -> dict[str, Any]:
         return self._outlook.of(recipe) if self._outlook else {}

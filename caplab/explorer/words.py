@@ -161,7 +161,8 @@ def _before(state: State) -> Headline:
     task, classics = _range(band.task[-1]), _range(band.classics[-1])
     return Headline(
         f"Expect task {task}, classics {classics}",
-        detail=f"The pale bands: {state.seeds} earlier runs of this setting, whose seeds differ. "
+        detail=state.message
+        or f"The pale bands: {state.seeds} earlier runs of this setting, whose seeds differ. "
         "Press Run to train your own.",
     )
 
