@@ -1,9 +1,11 @@
 """The command line: `caplab doctor`, `score`, `gate`, `sweep` and `claims`."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import caplab
@@ -20,10 +22,16 @@ _CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to t
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that lacks a letter shows "?" instead
+        sys.stdout.reconfigure(errors="replace")
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone: what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
     except BadInput as error:
         print(f"caplab: {error}", file=sys.stderr)
         return _FAILED

@@ -206,8 +206,8 @@ class Report:
         """Read a report that `save` wrote."""
         data = read_sealed(path, "report")
         with refusing(f"{os.fspath(path)} is not a report"):
-            if data.pop("format") != _FORMAT:
-                raise BadInput(f"{os.fspath(path)} was saved by another version of caplab.")
+            if data.pop("format", None) != _FORMAT:
+                raise BadInput(f"{os.fspath(path)} is not a report of this version of caplab.")
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
 
     def written(self, value: float) -> str:

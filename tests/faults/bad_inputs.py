@@ -16,6 +16,7 @@ from datasets import Dataset
 
 import caplab as cl
 from caplab import remedies
+from caplab.gate import gate
 from caplab.remedies import Blend
 
 NAN = math.nan
@@ -210,6 +211,36 @@ BAD_INPUTS = [
     Bad("plots.run", "a recipe", lambda at: cl.plots.run(QUICK), ("Run", "fine_tune")),
     Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", "0.02")),
     Bad("plots.trade_off", "nothing", lambda at: cl.plots.trade_off([]), ("run",)),
+    # -- sweeps and the atlas
+    Bad("grid", "a misspelt field", lambda at: cl.grid(learning_rat=[1]), ("learning_rate",)),
+    Bad("grid", "an empty axis", lambda at: cl.grid(seed=[]), ("seed", "empty")),
+    Bad("sweep", "nothing", lambda at: cl.sweep([]), ("no recipe",)),
+    Bad("sweep", "a dictionary", lambda at: cl.sweep([{"lr": 1}]), ("Recipes", "lr")),
+    Bad("sweep", "no process", lambda at: cl.sweep([QUICK], n_jobs=0), ("n_jobs", "0")),
+    Bad("atlas", "not there", lambda at: cl.atlas(at.folder / "a"), ("There is no atlas",)),
+    Bad("atlas", "no Parquet", lambda at: cl.atlas(at.file("x")), ("not an atlas",)),
+    Bad("Atlas.select", "no field", lambda at: cl.atlas().select(lr=1), ("'lr'", "learning_rate")),
+    Bad("Atlas.select", "no value", lambda at: cl.atlas().select(rank=3), ("rank", "It has")),
+    Bad("claims.check", "unknown", lambda at: cl.claims.check("lora_wins"), ("lora_wins",)),
+    # -- the gate
+    Bad("gate", "no model", lambda at: gate(at.folder, at.folder), ("config.json",)),
+    Bad("gate", "budget 3", lambda at: gate(cut(at), cut(at), budget=3), ("budget", "3")),
+    Bad("gate", "half a scorecard", lambda at: gate(cut(at), cut(at)), ("not a scorecard",)),
+    Bad("gate", "other lines", lambda at: gate(at.lines(LINE), at.lines(LINE)), ("given.jsonl",)),
+    Bad("exam_from_lm_eval", "empty", lambda at: cl.exam_from_lm_eval(at.file("")), ("given",)),
+    Bad(
+        "scorecard_from_lm_eval",
+        "an exam's lines",
+        lambda at: cl.scorecard_from_lm_eval(at.lines(LINE)),
+        ("line 1",),
+    ),
+    # -- the classroom and the Explorer
+    Bad("quiz", "no such lesson", lambda at: cl.quiz("99"), ("99",)),
+    Bad("quiz", "question 0", lambda at: cl.quiz("01", 0), ("1 to", "0")),
+    Bad("check", "no such exercise", lambda at: cl.check("01_9", 1), ("01_9",)),
+    Bad("hint", "no such exercise", lambda at: cl.hint("01_0"), ("01_0",)),
+    Bad("explorer", "a preset", lambda at: cl.explorer("replays"), ("replays", "'replay'")),
+    Bad("explorer", "a setting", lambda at: cl.explorer("replay", lr=1), ("'lr'", "learning_rate")),
     Bad("plots.kl", "one run", lambda at: cl.plots.kl([at.run]), ("task_exam",)),
 ]
 

@@ -25,7 +25,7 @@ def test_it_is_refused_in_words_that_help(bad, at):
     assert type(refused.value) is BadInput
     said = str(refused.value)
     assert [word for word in bad.words if word not in said] == [], said
-    assert said.endswith((".", "?", ")")), f"not a sentence: {said}"
+    assert len(said.split()) > 4, f"not a sentence: {said}"
     assert all(
         (old == new).all() for old, new in zip(before, at.subject.model.parameters(), strict=True)
     )

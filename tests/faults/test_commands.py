@@ -1,0 +1,53 @@
+"""A command that was given nonsense ends with code 2, one message, and nothing half-written."""
+
+import pytest
+from bad_inputs import Bench
+from bad_inputs import cut as half_a_scorecard
+
+from caplab import cli
+
+BAD_COMMANDS = [
+    ("no command", "", ("usage", "command")),
+    ("an unknown command", "scor pocket", ("scor", "score")),
+    ("no model", "score", ("model",)),
+    ("an unknown option", "score pocket --fast", ("--fast",)),
+    ("a model that is not there", "score ./nowhere", ("no folder", "nowhere")),
+    ("an exam that is not there", "score pocket --exam no.jsonl", ("no.jsonl",)),
+    ("one model alone", "gate pocket", ("after",)),
+    ("a budget in words", "gate pocket pocket --budget two", ("budget", "two")),
+    ("a budget of 200 %", "gate card.json card.json --budget 2", ("budget", "2")),
+    ("a scorecard that is not there", "gate card.json other.json", ("no scorecard other.json",)),
+    ("half a scorecard", "gate card.json half.json", ("half.json", "not a scorecard")),
+    ("a result with no folder", "gate card.json card.json --json no/a.json", ("no folder",)),
+    ("a result over an input", "gate card.json card.json --json card.json", ("overwritten",)),
+    ("a page that is a folder", "gate card.json card.json --html .", ("a folder",)),
+    ("a grid that is not there", "sweep no.toml", ("no.toml",)),
+    ("a grid with a misspelt field", "sweep bad.toml", ("bad.toml", "learning_rate")),
+    ("a grid that is no TOML", "sweep card.json", ("card.json",)),
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    at = Bench(tmp_path)
+    half_a_scorecard(at).rename(tmp_path / "half.json")
+    at.card.save(tmp_path / "card.json")
+    at.file("learningrate = 1", "bad.toml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("what", "line", "words"), BAD_COMMANDS, ids=[row[0] for row in BAD_COMMANDS]
+)
+def test_it_ends_with_code_2_and_words_that_help(what, line, words, here, capsys):
+    before = {path: path.read_bytes() for path in here.iterdir()}
+    try:
+        code = cli.main(line.split())
+    except SystemExit as ended:  # argparse ends so
+        code = ended.code
+    said = capsys.readouterr()
+    assert code == 2, said
+    assert [word for word in words if word not in said.err] == [], said.err
+    assert "Traceback" not in said.err
+    assert {path: path.read_bytes() for path in here.iterdir()} == before
