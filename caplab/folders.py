@@ -7,6 +7,7 @@ can be wrong with that folder is said here, with the name of the file, before a 
 import hashlib
 import json
 import re
+import shutil
 import sys
 from contextlib import suppress
 from importlib.resources import files
@@ -182,21 +183,52 @@ def _download(name: str) -> Path:
     """Download the parts of a hub model that are needed, their size said beforehand."""
     from huggingface_hub import snapshot_download
 
-    sizes = _hub_files(name)
-    wanted = [file for file in sizes if _PARTS.fullmatch(file)]
+    files = _hub_files(name)
+    wanted = {file: facts for file, facts in files.items() if _PARTS.fullmatch(file)}
     if not any(file.endswith(".safetensors") for file in wanted):
-        _refuse_pickles(name, list(sizes))
+        _refuse_pickles(name, list(files))
         raise BadInput(
             f"{name} has no weights in safetensors on the hub, so the lab cannot load it."
         )
-    megabytes = sum(sizes[file] for file in wanted) / 1e6
-    print(f"Downloading {name}: {megabytes:,.0f} MB, once.", file=sys.stderr)
-    with refusing(f"The download of {name} stopped. Load it again and it goes on where it was"):
-        return Path(snapshot_download(name, allow_patterns=wanted))
+    size = sum(facts.size or 0 for facts in wanted.values())
+    _check_room(size, name)
+    print(f"Downloading {name}: {size / 1e6:,.0f} MB, once.", file=sys.stderr)
+    with refusing(f"The download of {name} stopped. Load it again: files that arrived are kept"):
+        folder = Path(snapshot_download(name, allow_patterns=list(wanted)))
+    for file, facts in wanted.items():
+        if facts.lfs:
+            _check_arrived(folder / file, facts.lfs.sha256, name)
+    return folder
 
 
-def _hub_files(name: str) -> dict[str, int]:
-    """Ask the hub for a model's files and their sizes: one request, no retries, five seconds."""
+def _check_room(size: int, name: str) -> None:
+    """Refuse a download that the disk has no room for, before it fills the disk."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE).absolute()
+    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    if (free := shutil.disk_usage(place).free) < size:
+        raise BadInput(
+            f"{name} has {size / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free where models "
+            f"are kept ({cache}). Make room, or name another disk: HF_HUB_CACHE=..."
+        )
+
+
+def _check_arrived(path: Path, wanted: str, name: str) -> None:
+    """Refuse weights that are not those of the hub, and remove them: they would be loaded later."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise BadInput(
+            f"{name} arrived damaged: the checksum of {path.name} is not the hub's. "
+            "The damaged file is removed. Load the model again."
+        )
+
+
+def _hub_files(name: str) -> dict[str, Any]:
+    """Ask the hub what it knows of a model's files: one request, no retries, five seconds."""
     from huggingface_hub import HfApi, errors
 
     near = did_you_mean(name, KNOWN)
@@ -215,4 +247,4 @@ def _hub_files(name: str) -> dict[str, int]:
             f"{name!r} is not on this disk and the hub cannot be reached ({type(error).__name__})."
             f'{near} Connect and try again, or use load("pocket"): it needs no network.'
         ) from error
-    return {file.rfilename: file.size or 0 for file in info.siblings or []}
+    return {file.rfilename: file for file in info.siblings or []}
