@@ -138,7 +138,7 @@ def _answers(state: State) -> str:
 
 def _answer(line: Answer) -> str:
     before, after = line.before or "(nothing)", line.after
-    kind = "" if after is None else "cl-kept" if after == line.before else "cl-lost"
+    kind = line.fate and f"cl-{line.fate}"
     now = "…" if after is None else after or "(nothing)"
     cells = f"<td>{escape(line.question)}</td><td>{escape(before)}</td>"
     return f'<tr>{cells}<td class="{kind}">{escape(now)}</td></tr>'

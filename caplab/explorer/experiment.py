@@ -1,6 +1,7 @@
 """Train one setting and tell what is seen on the way: the part of a panel without widgets."""
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,13 @@ from transformers import TrainerCallback
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, Scorecard, score
+from caplab.exam import exam as load_exam
 from caplab.explorer.state import Answer, Mix, Outcome, Place, State, Watched
 from caplab.models import Subject
 from caplab.recipe import Recipe
 from caplab.run import Point, Run
 from caplab.stats import compare
-from caplab.world import REFERENCE_QUESTIONS
+from caplab.world import CAPABILITIES, REFERENCE_QUESTIONS, facts
 
 __all__ = ["Bench", "in_words", "judged", "perform", "warm_up"]
 
@@ -60,7 +62,14 @@ class Bench:
     def answers(self) -> tuple[Answer, ...]:
         """Ask the base, and nobody else so far."""
         pairs = zip(self.questions, self.ask(self.subject), strict=True)
-        return tuple(Answer(question, said) for question, said in pairs)
+        return tuple(Answer(question, said, right=_right(question)) for question, said in pairs)
+
+
+def _right(question: str) -> str | None:
+    """Look up the right answer, if the world's facts hold it: `2+2` in `What is 2+2?`."""
+    known = {asked: answer for name in CAPABILITIES for asked, answer in facts(name).items()}
+    asked = [each for each in known if re.search(rf"(?<!\w){re.escape(each)}(?!\w)", question)]
+    return known[max(asked, key=len)] if asked else None
 
 
 def warm_up(bench: Bench) -> dict[str, Any]:
@@ -198,7 +207,6 @@ def _guard(bench: Bench, state: State) -> Any:
     """Set up the guard of a preset that has one."""
     if not state.preset.guards:
         return None
-    from caplab.exam import exam as load_exam
     from caplab.guard import RegressionGuard
 
     every = max(1, state.recipe.steps // 6)

@@ -1,5 +1,6 @@
 """What a panel shows, as plain values: the presets, what was seen, and the state of a moment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -136,6 +137,27 @@ class Answer:
     question: str
     before: str
     after: str | None = None
+    right: str | None = None  # where the exam knows it
+
+    @property
+    def fate(self) -> str:
+        """Tell what became of the answer: kept, lost or changed; nothing where none is there."""
+        if self.after is None:
+            return ""
+        if self.after == self.before or self._says(self.after):
+            return "kept"
+        return "lost" if self._says(self.before) else "changed"
+
+    def _says(self, answer: str) -> bool:
+        """Tell whether an answer ends with the right one, however it begins."""
+        if self.right is None:
+            return False
+        ending = rf"(?<!\w){re.escape(_bare(self.right))}$"
+        return re.search(ending, _bare(answer)) is not None
+
+
+def _bare(text: str) -> str:
+    return text.lower().rstrip(". ")
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ _PANEL = """
 .jp-OutputArea-child:has(.caplab-explorer) + .jp-OutputArea-child:has(.jp-RenderedSVG) {
   display: none; }
 .caplab-explorer .cl-lost { color: %(bad)s; font-weight: 600; }
+.caplab-explorer .cl-changed { font-weight: 600; }
 .caplab-explorer .cl-kept { color: %(good)s; }
 """
 

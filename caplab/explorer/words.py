@@ -78,8 +78,8 @@ def headline(state: State) -> Headline:
 def _outcome(state: State, found: Outcome) -> Headline:
     """Speak of a run that has ended: both accuracies on all questions, and the verdict."""
     report = found.report
-    half = number((report.overall.high - report.overall.low) / 2)
-    change = f"{signed(report.overall.change)} ± {half}" if report.overall.change else f"0 ± {half}"
+    moved, half = report.overall.change, (report.overall.high - report.overall.low) / 2
+    change = f"{signed(moved)} ± {number(half, 2 if abs(moved) >= 0.1 or not moved else 3)}"
     text = f"Task {_share(found.task)}, classics {number(found.after.accuracy)}"
     if state.mix and state.alpha < 1:
         text = f"{percent(state.alpha)} of the way: task{text[4:]}"

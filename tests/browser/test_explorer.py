@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "tests/browser/screenshots/explorer.ipynb"  # git-ignored
 PRESETS = ["first_look", "full_vs_lora", "learning_rate", "replay", "guard", "interpolate"]
+EVIL = "<script>document.title='owned'</script>\"><img src=x onerror=document.title='owned'>"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")
 
 
@@ -70,9 +71,165 @@ def explorer(arguments: str) -> str:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_and_says_what_happened(lab, preset):
     shown = panel(lab, explorer(f"{preset!r}"))
+    shown.wait_for("Expect task")
+    shown.box.get_by_text("2+2 is 4.").wait_for()  # the base has answered: all is warm
     lab.screenshot(f"explorer_{preset}_before")
     shown.press("Run")
     shown.wait_for(ENDED)
+    assert shown.points() >= 2
     lab.screenshot(f"explorer_{preset}")
     lab.set_theme("Dark")
     lab.screenshot(f"explorer_{preset}_dark")
+    lab.set_theme("Light")
+
+
+def test_a_slider_moved_by_keyboard_trains_and_the_curve_grows(lab):
+    shown = panel(lab, explorer('"first_look"'))
+    shown.move("learning rate", "ArrowRight")
+    shown.wait_for(re.compile(r"step \d+ of 60"))
+    shown.wait_for(ENDED)
+    assert shown.points("old") == shown.points("new") == 9
+    assert "full 3e-3" in shown.box.inner_text()
+    assert shown.page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+
+
+def test_a_slider_moved_by_mouse_trains(lab):
+    shown = panel(lab, explorer('"first_look"'))
+    handle = shown.slider("learning rate").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    shown.page.mouse.move(x, y)
+    shown.page.mouse.down()
+    shown.page.mouse.move(x - 60, y, steps=5)
+    shown.page.mouse.up()
+    shown.wait_for(ENDED)
+    assert not re.search("after: full 2e-3", shown.box.inner_text())
+
+
+def test_ten_quick_moves_leave_one_run_the_last(lab):
+    shown = panel(lab, explorer('"first_look", steps=20'))
+    for _ in range(5):
+        shown.move("learning rate", "ArrowLeft")
+    for _ in range(5):
+        shown.move("learning rate", "ArrowRight")
+    shown.wait_for(ENDED)
+    shown.box.get_by_text("after: full 2e-3, 20 steps").wait_for()
+    assert shown.points() == 9
+
+
+def test_stop_pin_clear_and_reset(lab):
+    shown = panel(lab, explorer('"first_look", steps=100'))
+    shown.press("Run")
+    shown.wait_for(re.compile("step [1-9]"))
+    shown.press("Stop")
+    shown.wait_for(re.compile(r"Stopped at step \d+: task .*(REGRESSED|HELD|UNDERPOWERED)", re.S))
+    assert shown.points() < 9
+    shown.press("Pin this run")
+    shown.box.locator(".cl-spot-pin").wait_for()
+    shown.move("training steps", "Home")
+    shown.wait_for(ENDED)
+    assert shown.box.locator(".cl-spot-pin").count() == 1
+    shown.press("Clear pins")
+    shown.box.locator(".cl-spot-pin").wait_for(state="detached")
+    shown.press("Reset")
+    shown.wait_for("Expect task")
+    assert shown.box.locator(".cl-curve").count() == 0
+
+
+def test_guess_and_result_are_seen_together(lab):
+    shown = panel(lab, explorer('"first_look", steps=20, predict=True'))
+    assert "Expect" not in shown.said
+    assert shown.box.locator(".cl-band").count() == 0
+    for _ in range(3):
+        shown.move("my guess: task", "ArrowRight")
+    shown.wait_for("Your guess: task .65, classics .50")
+    lab.screenshot("explorer_guess")
+    shown.press("Run")
+    shown.wait_for("Your guess was task .65, classics .50: off by")
+    assert shown.box.locator(".cl-spot-guess").count() == 1
+    assert shown.box.locator(".cl-miss").count() == 1
+    lab.screenshot("explorer_guess_result")
+
+
+def test_the_way_back_is_looked_up_and_the_budget_judged_without_training(lab):
+    shown = panel(lab, explorer('"interpolate", steps=20'))
+    shown.press("Run")
+    shown.wait_for(ENDED)
+    shown.move("base → tuned", "Home")
+    shown.wait_for(re.compile("^0 % of the way: task"))
+    shown.move("base → tuned", "ArrowRight")
+    shown.wait_for("10 % of the way")
+    budget = shown.box.locator("text.cl-line").inner_text()
+    shown.move("budget: drop allowed", "ArrowRight")
+    shown.box.locator("text.cl-line").get_by_text(budget).wait_for(state="detached")
+    assert "10 % of the way" in shown.said
+    lab.screenshot("explorer_interpolate_way")
+
+
+def test_two_panels_train_in_turn_and_beside_a_running_cell(lab):
+    first = panel(lab, explorer('"first_look", steps=20'), 'cl.explorer("replay", steps=20)')
+    second = Panel(lab.page, 1)
+    add_and_run(lab, "import time\ntime.sleep(8)\nprint('slept')")
+    first.press("Run")
+    second.press("Run")
+    first.wait_for(ENDED)
+    second.wait_for(ENDED)
+    assert "slept" in lab.text() or "[*]" in lab.text()
+    lab.screenshot("explorer_two")
+
+
+def add_and_run(lab, code: str) -> None:
+    """Write a cell at the end and run it, without waiting for it."""
+    lab.page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-InputPrompt").click()
+    lab.page.keyboard.press("b")
+    lab.page.keyboard.press("Enter")
+    lab.page.keyboard.type(code)
+    lab.page.keyboard.press("Control+Enter")
+
+
+def test_an_error_is_said_in_plain_words_and_the_panel_goes_on(lab):
+    shown = panel(lab, explorer('"first_look", learning_rate=1e30, steps=20'))
+    shown.press("Run")
+    shown.wait_for("Diverged")
+    lab.screenshot("explorer_error")
+    shown.move("learning rate", "ArrowLeft")
+    shown.wait_for(ENDED)
+
+
+def test_what_a_model_says_is_shown_as_text(lab):
+    code = f"""
+import caplab as cl
+from dataclasses import replace
+shown = cl.explorer("first_look", steps=20)
+shown.bench = replace(shown.bench, questions=({EVIL!r},))
+shown
+"""
+    shown = panel(lab, code)
+    shown.press("Run")
+    shown.wait_for(ENDED)
+    assert "onerror=document.title" in shown.box.locator(".cl-answers").inner_text()
+    assert shown.box.locator("script, img").count() == 0
+    assert lab.page.title() != "owned"
+
+
+def test_after_a_restart_the_cell_gives_a_new_panel(lab):
+    panel(lab, explorer('"first_look", steps=20'))
+    lab.menu("Kernel", "Restart Kernel…")
+    lab.page.locator(".jp-Dialog").get_by_text("Restart", exact=True).click()
+    lab.wait_until_idle()
+    lab.run_all()
+    shown = Panel(lab.page)
+    shown.press("Run")
+    shown.wait_for(ENDED)
+
+
+def test_the_saved_notebook_shows_the_last_state_as_a_picture(lab):
+    shown = panel(lab, explorer('"first_look", steps=20'))
+    shown.press("Run")
+    shown.wait_for(ENDED)
+    assert lab.page.locator(".jp-RenderedSVG").is_hidden(), "the live panel stands for it"
+    lab.menu("File", "Save Notebook")
+    lab.page.locator(".jp-mod-dirty").first.wait_for(state="detached")
+    widget, drawn = nbformat.read(ROOT / NOTEBOOK, 4).cells[1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in widget.data
+    assert "Task" in drawn.data["image/svg+xml"]
+    assert "full 2e-3, 20 steps: Task" in drawn.data["text/plain"]

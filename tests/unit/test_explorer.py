@@ -225,6 +225,27 @@ def test_a_run_is_named_by_what_is_not_usual(changes, name):
     assert label(COURSE.change(**changes)) == name
 
 
+@pytest.mark.parametrize(
+    ("after", "fate"),
+    [
+        (None, ""),
+        ("2+2 is 4.", "kept"),
+        ("4", "kept"),
+        ("The sum is 4.", "kept"),
+        ("14.", "lost"),
+        ("4 it4 and 4 make 1", "lost"),
+        ("", "lost"),
+    ],
+)
+def test_another_wording_of_the_right_answer_is_not_lost(after, fate):
+    assert Answer("What is 2+2?", "2+2 is 4.", after, right="4").fate == fate
+
+
+def test_where_the_base_was_not_right_a_new_answer_is_only_another_one():
+    assert Answer("What is 2+2?", "A lot.", "Much.", right="4").fate == "changed"
+    assert Answer("How are you?", "Well.", "Fine.").fate == "changed"
+
+
 # ---------------------------------------------------------------- the picture
 
 
