@@ -6,27 +6,28 @@ They are made here because TRL makes them anew for each trainer, with progress b
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import cycle, islice
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import torch
 from datasets import Dataset, DatasetDict
 
 from caplab import world
-from caplab.errors import BadInput
+from caplab.errors import BadInput, refusing
 from caplab.models import Subject, measuring
 from caplab.recipe import Recipe
+from caplab.rows import FORMATS, check_rows, is_file, read_rows
 
 __all__ = ["Rows", "Task", "digest", "mixture", "open_task", "own_words", "tokens"]
 
 Row: TypeAlias = dict[str, list[int]]
-Rows: TypeAlias = Dataset | Iterable[str] | Iterable[Mapping[str, Any]]
+Rows: TypeAlias = Dataset | Iterable[str] | Iterable[Mapping[str, Any]] | str | os.PathLike[str]
 Task: TypeAlias = DatasetDict | Rows
 
-_FORMATS = "`prompt` and `completion`, or `text`, or `messages`"
 _BLOCK = 64  # texts that a model writes side by side
 _LONGEST = 96  # tokens of a text that a model writes
 
@@ -54,16 +55,21 @@ def _built_in() -> DatasetDict:
 
 
 def _dataset(rows: Rows, what: str) -> Dataset:
-    """Take a `Dataset`, or make one of texts or of rows; refuse what cannot be trained on."""
-    if isinstance(rows, str | bytes):
-        raise BadInput(f"{what} is a single text. Give a list of texts or a datasets.Dataset.")
+    """Take a `Dataset`, or make one of a JSONL file, of texts or of rows; refuse what is none."""
+    if isinstance(rows, str | os.PathLike) and is_file(rows):
+        return Dataset.from_list(read_rows(rows))
+    if isinstance(rows, str | bytes | os.PathLike):
+        raise BadInput(
+            f"{what} is a single text. Give a file (.jsonl), a list of texts or a datasets.Dataset."
+        )
     if not isinstance(rows, Dataset):
         rows = _from_items(list(rows), what)
     if not len(rows):
-        raise BadInput(f"{what} is empty. It needs rows with the columns {_FORMATS}.")
+        raise BadInput(f"{what} is empty. It needs rows with the columns {FORMATS}.")
     columns = rows.column_names
     if not ({"prompt", "completion"} <= set(columns) or {"text", "messages"} & set(columns)):
-        raise BadInput(f"{what} has the columns {', '.join(columns)}. It needs {_FORMATS}.")
+        raise BadInput(f"{what} has the columns {', '.join(columns)}. It needs {FORMATS}.")
+    check_rows(rows.to_list(), what)
     return rows
 
 
@@ -73,7 +79,7 @@ def _from_items(items: list[Any], what: str) -> Dataset:
     if all(isinstance(item, Mapping) for item in items):
         return Dataset.from_list([dict(item) for item in items])
     kinds = ", ".join(sorted({type(item).__name__ for item in items}))
-    raise BadInput(f"{what} holds {kinds}. Give texts, or rows with the columns {_FORMATS}.")
+    raise BadInput(f"{what} holds {kinds}. Give texts, or rows with the columns {FORMATS}.")
 
 
 def tokens(rows: Dataset, subject: Subject) -> Dataset:
@@ -103,8 +109,6 @@ def _row(row: Mapping[str, Any], tokenizer: Any) -> Row:
         ids = _ids(row["messages"] if "messages" in row else row["text"], tokenizer, end=True)
         return {"input_ids": ids, "labels": ids}
     prompt, completion = row["prompt"], row["completion"]
-    if type(prompt) is not type(completion):
-        raise BadInput(f"A row's prompt is {prompt!r:.40} but its completion {completion!r:.40}.")
     asked = _ids(prompt, tokenizer, prompt=True)
     ids = _ids(prompt + completion, tokenizer, end=True)
     start = _common(asked, ids)
@@ -113,21 +117,26 @@ def _row(row: Mapping[str, Any], tokenizer: Any) -> Row:
 
 def _ids(text: Any, tokenizer: Any, *, end: bool = False, prompt: bool = False) -> list[int]:
     """Tokenise a text, closed by the end-of-text token, or a list of chat messages."""
-    if _is_chat(text):
-        return list(
-            tokenizer.apply_chat_template(
-                text, tokenize=True, return_dict=True, add_generation_prompt=prompt
-            )["input_ids"]
-        )
-    if not isinstance(text, str):
-        raise BadInput(f"A row holds {text!r:.60} where a text or a list of messages should be.")
+    if isinstance(text, list):
+        return _chat_ids(text, tokenizer, prompt)
     closing = tokenizer.eos_token or ""
     text += closing if end and not text.endswith(closing) else ""
     return list(tokenizer(text, verbose=False)["input_ids"])
 
 
-def _is_chat(text: Any) -> TypeGuard[list[dict[str, str]]]:
-    return isinstance(text, list) and all(isinstance(m, dict) and "role" in m for m in text)
+def _chat_ids(messages: list[dict[str, str]], tokenizer: Any, prompt: bool) -> list[int]:
+    """Tokenise a conversation by the model's own chat template."""
+    if not tokenizer.chat_template:
+        raise BadInput(
+            "These rows are chat messages, and the tokenizer has no chat template to write them "
+            "with. Give `prompt` and `completion` as texts, or take a model that was made for chat."
+        )
+    with refusing(f"The model's chat template refuses the conversation {messages!r:.80}"):
+        return list(
+            tokenizer.apply_chat_template(
+                messages, tokenize=True, return_dict=True, add_generation_prompt=prompt
+            )["input_ids"]
+        )
 
 
 def _common(one: list[int], other: list[int]) -> int:

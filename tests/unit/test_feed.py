@@ -1,5 +1,6 @@
 """What a run reads: TRL's own rows, and exactly as much old text as the recipe says."""
 
+import json
 from copy import deepcopy
 
 import pytest
@@ -90,8 +91,8 @@ def test_the_task_is_tokenised_once_for_each_tokenizer_and_content():
         ([1, 2.0], "holds float, int"),
         (DatasetDict(test=Dataset.from_dict({"text": ["a"]})), "split named 'train'; it has: test"),
         ({"train": [], "test": ["a"]}, "training split is empty"),
-        ([{"prompt": "a", "completion": None}], "completion None"),
-        ([{"text": None}], "None where a text"),
+        ([{"prompt": "a", "completion": None}], "row 0: completion must be a text or messages"),
+        ([{"text": None}], "row 0: text must be a text, not None"),
         ([{"prompt": "word " * 99, "completion": " b"}], "Nothing is left to learn"),
     ],
 )
@@ -99,6 +100,85 @@ def test_a_task_that_cannot_be_trained_on_is_refused(task, said):
     with pytest.raises(BadInput) as caught:
         tokens(open_task(task)[0], tiny.subject())
     assert said in str(caught.value)
+
+
+def test_messages_need_a_chat_template_and_its_consent():
+    rows = open_task(FORMATS["messages"])[0]
+    with pytest.raises(BadInput, match="the tokenizer has no chat template"):
+        tokens(rows, tiny.subject())
+    who = chatty()
+    who.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(BadInput, match=r"refuses the conversation .*roles must alternate"):
+        tokens(rows, who)
+
+
+# ---------------------------------------------------------------- files of one's own
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_gives_the_same_rows_as_its_content(name, tmp_path):
+    path = jsonl(tmp_path / "task.jsonl", [row | {"id": 7} for row in FORMATS[name]])
+    who = chatty()
+    for given in (path, str(path), {"train": path}):
+        assert open_task(given)[0].to_list() == open_task(FORMATS[name])[0].to_list()
+    assert list(tokens(open_task(path)[0], who)) == list(tokens(open_task(FORMATS[name])[0], who))
+
+
+def test_all_malformed_lines_are_named_at_once(tmp_path):
+    path = tmp_path / "task.jsonl"
+    lines = ['{"prompt": "a", "completion": "b"}', "", "{", "[1]", '{"text": "a"}', '{"prompt": 1}']
+    lines += ['{"prompt": 1, "completion": " "}', '{"prompt": "a", "completion": [{"role": "x"}]}']
+    path.write_text("\n".join([*lines, '{"prompt": "\\ud800", "completion": "b"}']))
+    with pytest.raises(BadInput) as refusal:
+        open_task(path)
+    said = [line.strip() for line in str(refusal.value).splitlines()]
+    assert said[0].endswith("task.jsonl has 7 malformed rows:")
+    assert said[1].startswith("line 3: this is not JSON (")
+    assert said[2:-1] == [
+        "line 4: this is not a JSON object but [1]",
+        "line 5: it holds text, and other rows prompt and completion",
+        "line 6: it holds prompt",
+        "line 7: prompt must be a text or messages, not 1",
+        "line 7: completion is empty",
+        "line 7: of prompt and completion one is a text and the other is not",
+        "line 8: message 0 of completion needs a role and a content, both texts",
+        "line 8: of prompt and completion one is a text and the other is not",
+        "line 9: prompt holds half a character ('\\ud800')",
+    ]
+    assert said[-1] == "A row holds `prompt` and `completion`, or `messages`, or `text`."
+
+
+def test_all_malformed_rows_of_a_dataset_are_named_at_once():
+    rows = Dataset.from_dict({"prompt": ["a", None, "c"], "completion": ["x", "y", ""]})
+    with pytest.raises(BadInput, match=r"(?s)row 1: prompt must be .*row 2: completion is empty"):
+        open_task(rows)
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ("Hello", "messages must be a list of messages, not 'Hello'"),
+        ([], "messages is empty"),
+        (["Hello"], "message 0 of messages needs a role and a content"),
+        ([{"role": "user", "content": None}], "message 0 of messages needs a role and a content"),
+    ],
+)
+def test_a_conversation_that_is_none_is_refused(messages, said, tmp_path):
+    with pytest.raises(BadInput, match=said):
+        open_task(jsonl(tmp_path / "chat.jsonl", [{"messages": messages}]))
+
+
+def test_a_file_that_is_not_there_or_empty_is_said(tmp_path):
+    with pytest.raises(BadInput, match="There is no task file"):
+        open_task("nowhere.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(BadInput, match=r"empty\.jsonl is empty"):
+        open_task(tmp_path / "empty.jsonl")
 
 
 # ---------------------------------------------------------------- replay
