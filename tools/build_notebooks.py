@@ -35,7 +35,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"^[ \t]*# (?:>>>|<<<) solution\n?", re.M)
+# A stub above a solution, `name = ...`, is the learner's alone.
+MARK = re.compile(r"^(?:(?:\w+ = \.\.\.\n)?# >>>|[ \t]*# (?:>>>|<<<)) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
 NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
 LINKED = "pyproject.toml *.md *.cff *.py caplab/*.py lessons/*.md .github/**/*.yml"

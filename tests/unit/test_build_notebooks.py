@@ -155,6 +155,12 @@ def test_solutions_keep_the_answers_but_not_the_marks(course):
     assert "<<< solution" not in text
 
 
+def test_a_stub_above_the_answer_is_the_learners_alone():
+    cell = "planned = ...\n# >>> solution\nplanned = 3\n# <<< solution\nplanned"
+    assert tool.MARK.sub("", cell) == "planned = 3\nplanned"
+    assert tool.MARK.sub("", f"rest = 1\n{cell}") == "rest = 1\nplanned = 3\nplanned"
+
+
 def test_solutions_keep_outputs_and_widget_state_but_no_clock(course):
     solved = nbformat.read(course / "solutions/01_toy.ipynb", as_version=4)
     (state,) = solved.metadata.widgets.values()
