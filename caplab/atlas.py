@@ -224,7 +224,7 @@ class Atlas:
         """Keep one sweep of the learning rate for each group, the rest held at the defaults."""
         self._refuse_empty()
         self._fits(by, lambda _: True)
-        runs = self.runs[self.runs["method"] == "lora"] if by in LORA_FIELDS else self.runs
+        runs = self.select(method="lora").runs if by in LORA_FIELDS else self.runs
         held = pd.concat([_held(group, by) for _, group in runs.groupby(by)])
         return self._with(self.runs[self.runs["hash"].isin(held["hash"])])
 

@@ -254,15 +254,16 @@ def lora_above_1e_4_regresses(atlas: Atlas) -> _Evidence:
     lora = _plain(atlas, "lora").select(learning_rate=lambda rate: rate > 1.01e-4)
     lost = lora.runs["base_classics"].iloc[0] - _by_seed(lora, "classics")
     first = min(lost.columns)
-    broken = [rate for rate in lost if interval(lost[rate])[1] > BUDGET]
-    begins = f"LoRA begins to lose more than {number(BUDGET)} at {spoken_rate(min(broken))}"
+    broken = [spoken_rate(rate) for rate in lost if interval(lost[rate])[1] > BUDGET]
     return _Evidence(
         seeds=lost[first],
         unit="of the classics lost",
         above=BUDGET,
         holds=f"LoRA at {spoken_rate(first)} loses more than {number(BUDGET)} of the classics",
         fails=f"LoRA at {spoken_rate(first)} loses less than {number(BUDGET)} of the classics",
-        note=begins if broken else "no rate of the atlas loses more",
+        note=f"LoRA begins to lose more than {number(BUDGET)} at {broken[0]}"
+        if broken
+        else "no rate of the atlas certainly loses more",
     )
 
 
@@ -409,6 +410,8 @@ def lora_keeps_more_at_matched_task(atlas: Atlas) -> _Evidence:
 
 def _gap(atlas: Atlas, task: float) -> pd.Series:
     kept = atlas.kept_at(task, "method")
+    if not {"lora", "full"} <= set(kept):
+        raise BadInput("The atlas has runs of one method only.")
     gap: pd.Series = kept["lora"] - kept["full"]
     return gap
 
