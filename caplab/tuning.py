@@ -17,6 +17,7 @@ from caplab.errors import BadInput
 from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
+from caplab.forecast import announce
 from caplab.models import Subject
 from caplab.recipe import Recipe
 from caplab.run import Point, Run
@@ -65,6 +66,8 @@ def fine_tune(
         fed = mixture(rows, recipe, subject, replay_data)
         if task_exam is None:
             task_exam = load_exam("task") if task is None else _exam_of(test)
+        if on_point is None:
+            announce(subject, recipe, rows, exam or load_exam(), task_exam)
         examiner = Examiner(
             subject,
             exam or load_exam(),
