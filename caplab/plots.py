@@ -51,6 +51,7 @@ __all__ = [
     "Picture",
     "before_after",
     "kl",
+    "looks",
     "run",
     "scorecard",
     "trade_off",
@@ -424,6 +425,38 @@ def _guard_finding(guard: "RegressionGuard", last: int) -> str:
     if guard.restored_step is not None:
         return f"{seen} and went back to step {guard.restored_step}"
     return f"{seen} and stopped at step {last}" if guard.action != "warn" else seen
+
+
+def looks(guard: "RegressionGuard") -> Picture:
+    """Draw what a guard saw: the change at each look with its interval, against the budget."""
+    budget, seen = _budget(None, guard), guard.to_pandas()
+    note = "change over all questions, with its interval; ● in the colour of the verdict\n"
+    picture = Picture(f"Asked {_seen(guard)}", 8.0, 4.6, note + repr(guard))
+    axes = picture.subplots()
+    axes.vlines(seen["step"], seen["low"], seen["high"], OLD, linewidth=3, alpha=0.55)
+    for verdict, rows in seen.groupby("verdict"):
+        axes.plot(rows["step"], rows["change"], "o", color=VERDICTS[verdict], markersize=9)
+    axes.axhline(0, color=PALE, linewidth=1)
+    axes.axhline(-budget, color=BUDGET, linewidth=2, linestyle="--")
+    axes.set(xlabel="training steps", ylabel="change in accuracy since the start")
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_formatter(tick)
+    on_paper(axes, "both")
+    last = seen.iloc[-1]
+    names = [(-budget, f"budget −{number(budget)}", BUDGET)]
+    names.append((last["change"], last["verdict"], VERDICTS[last["verdict"]]))
+    name_ends(axes, names)
+    return picture
+
+
+def _seen(guard: "RegressionGuard") -> str:
+    """Say how often a guard looked and what came of it."""
+    times = f"{len(guard.checks)} times"
+    if guard.crossed_at is None:
+        return f"{times}, it saw no crossing"
+    back = guard.restored_step
+    said = f"{times}, it saw the budget crossed at step {guard.crossed_at}"
+    return said if back is None else f"{said} and went back to step {back}"
 
 
 def _run_note(run: "Run", budget: float) -> str:

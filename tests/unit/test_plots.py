@@ -327,6 +327,36 @@ def test_a_rollback_shows_where_the_weights_come_from():
     assert picture.finding.endswith("at step 40 and went back to step 20")
 
 
+def looks_of(levels, budget=0.05, crossed=None, back=None):
+    """Make what a guard leaves behind that found these changes."""
+    import pandas as pd
+
+    rows = [
+        {"step": 10 * i, "change": -x, "low": -x - 0.1, "high": -x + 0.1, "verdict": verdict}
+        for i, (x, verdict) in enumerate(levels)
+    ]
+    left = {"checks": rows, "budget": budget, "crossed_at": crossed, "restored_step": back}
+    return SimpleNamespace(to_pandas=lambda: pd.DataFrame(rows), **left)
+
+
+def test_a_guards_looks_are_drawn_with_their_intervals_and_verdicts():
+    guard = looks_of([(0.0, "HELD"), (0.3, "REGRESSED"), (0.4, "REGRESSED")], crossed=10, back=0)
+    picture = plots.looks(guard)
+    (axes,) = picture.axes
+    assert picture.finding == (
+        "Asked 3 times, it saw the budget crossed at step 10 and went back to step 0"
+    )
+    marks = {line.get_color(): list(line.get_ydata()) for line in axes.lines}
+    assert marks[plots.VERDICTS["REGRESSED"]] == [-0.3, -0.4]
+    assert marks[plots.BUDGET] == [-0.05, -0.05]
+    ends = axes.collections[0].get_segments()
+    assert np.allclose([end[:, 1] for end in ends], [[-0.1, 0.1], [-0.4, -0.2], [-0.5, -0.3]])
+
+
+def test_a_guard_that_saw_nothing_says_so():
+    assert plots.looks(looks_of([(0.0, "HELD")])).finding == "Asked 1 times, it saw no crossing"
+
+
 def test_a_guard_that_only_warned_stopped_nothing():
     warned = plots.run(a_run(), guard=a_guard(action="warn")).finding
     assert warned.endswith("the guard saw the budget crossed at step 40")
