@@ -113,7 +113,8 @@ def _buttons(options: Sequence[str], choose: Callable[[int], object]) -> Any:
 def _button(text: str, press: Callable[[], object]) -> Any:
     import ipywidgets
 
-    button = ipywidgets.Button(description=text, layout={"width": "auto"})
+    slim = {"width": "auto", "align_self": "flex-start"}  # as wide as its text
+    button = ipywidgets.Button(description=text, layout=slim)
     button.on_click(lambda _: press())
     return button
 

@@ -1,0 +1,70 @@
+"""A learner guesses, answers, errs and asks for help, with a mouse."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "tests/browser/screenshots/classroom.ipynb"  # git-ignored
+CELLS = [
+    "import caplab as cl",
+    'cl.predict("Which one forgets more?", ["full", "LoRA", "the same"], key="who")',
+    'cl.predict("How much is left?", (0.0, 1.0), key="left")',
+    'cl.quiz("00")',
+    'cl.check("00_1", ...)',
+    'cl.check("00_1", "Paris.")',
+    'cl.check("00_1", "Tokyo.")',
+]
+
+
+@pytest.fixture
+def classroom(lab):
+    """Open a notebook with one of each, and run it."""
+    cells = [nbformat.v4.new_markdown_cell("# The classroom")]
+    cells += [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    (ROOT / PAGE).parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), ROOT / PAGE)
+    lab.open(PAGE)
+    lab.run_all()
+    return lab
+
+
+def press(classroom, name, nth=0):
+    classroom.page.get_by_role("button", name=name, exact=True).nth(nth).click()
+
+
+def sees(classroom, text):
+    classroom.page.get_by_text(text).first.wait_for()
+
+
+def test_a_learner_guesses_answers_and_gets_help(classroom):
+    press(classroom, "LoRA")
+    sees(classroom, "Noted: LoRA.")
+    press(classroom, "This is my guess")
+    sees(classroom, "Noted: .50.")
+    press(classroom, "A")
+    sees(classroom, "That would be a training that failed.")
+    press(classroom, "Hint")
+    sees(classroom, "Think of the waltz")
+    press(classroom, "B")
+    sees(classroom, "And nobody notices who does not ask")
+    press(classroom, "Hint", nth=3)  # three belong to the quiz, this one to an exercise
+    sees(classroom, "Hint 1 of 2.")
+    text = classroom.text()
+    assert "Not yet. Nothing is filled in" in text
+    assert "Try again. Paris belongs to the question above." in text
+    assert "Right. Tokyo." in text
+    classroom.screenshot("classroom")
+    classroom.set_theme("Dark")
+    classroom.screenshot("classroom_dark")
+
+
+def test_nothing_is_cut_off(classroom):
+    narrow = """() => [...document.querySelectorAll('.widget-toggle-button, .widget-button')]
+        .filter((button) => button.scrollWidth > button.clientWidth + 1)
+        .map((button) => button.textContent)"""
+    assert classroom.page.evaluate(narrow) == []
