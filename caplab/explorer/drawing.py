@@ -165,7 +165,8 @@ def _last(frame: Frame, state: State) -> str:
     """Draw large what all questions say at the end; the points before ask a sample."""
     if not state.outcome or not state.points:
         return ""
-    step, found = state.points[-1].step, state.outcome
+    back = state.guard.restored if state.guard else None
+    step, found = state.points[-1].step if back is None else back, state.outcome
     dots = [_dot(*frame.at((step, found.after.accuracy)), 8, "cl-last cl-old")]
     if found.task is not None:
         dots.insert(0, _dot(*frame.at((step, found.task)), 8, "cl-last cl-new"))
@@ -259,16 +260,20 @@ def _pinned_curve(frame: Frame, pin: Pin) -> str:
 
 def _guard(frame: Frame, state: State) -> str:
     """Draw where the guard acted."""
-    if not state.guard or state.guard.crossed_at is None:
+    if not state.guard or state.guard.acted_at is None:
         return ""
-    x, words = frame.x(state.guard.crossed_at), f"guard: {state.guard.action}"
+    x, words = frame.x(state.guard.acted_at), f"guard: {_ACTED[state.guard.action]}"
+    side, anchor = (-6, "end") if x > frame.left + 120 else (6, "start")
     parts = [_line(x, frame.top, x, frame.bottom, "cl-guard")]
-    parts += [_text(x - 6, frame.bottom - 8, words, "cl-guarded", "end")]
+    parts += [_text(x + side, frame.bottom - 8, words, "cl-guarded", anchor)]
     if state.guard.restored is not None:
         back = frame.x(state.guard.restored)
         parts += [_dot(back, frame.bottom, 6, "cl-guarded")]
         parts += [_path([(x, frame.bottom), (back, frame.bottom)], "cl-guard")]
     return "".join(parts)
+
+
+_ACTED = {"warn": "warning", "stop": "stop", "rollback": "back"}
 
 
 def _ends(frame: Frame, state: State) -> str:

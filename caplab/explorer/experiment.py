@@ -218,7 +218,12 @@ def _guard(bench: Bench, state: State) -> Any:
 def _watched(guard: Any) -> Watched | None:
     if guard is None:
         return None
-    return Watched(guard.action, guard.crossed_at, guard.restored_step)
+    seen = [check.step for check in guard.checks]
+    acted = None
+    if guard.crossed_at is not None:
+        later = seen[seen.index(guard.crossed_at) :][guard.patience :]
+        acted = next(iter(later), seen[-1])
+    return Watched(guard.action, guard.crossed_at, acted, guard.restored_step)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ _WORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "rank": ("LoRA rank", str),
     "seed": ("seed", str),
     "replay": ("old text mixed in", percent),
-    "budget": ("budget: drop allowed", number),
+    "budget": ("budget", number),
     "alpha": ("base → tuned", percent),
 }
 _CHOICES = {
@@ -95,6 +95,7 @@ def explorer(
 
 
 _MIDDLE = (0.5, 0.5)
+_NO_WAY = "There is no way back yet: press Run first."
 
 
 def _shipped(bench: Bench) -> "Atlas | None":
@@ -225,7 +226,8 @@ class Explorer:
         """Take a new setting over; train again where that makes a difference to the training."""
         with self._lock:
             if name == "alpha":
-                self._show(alpha=value)
+                missing = "" if self.state.mixes or self.state.busy else _NO_WAY
+                self._show(alpha=value, message=missing)
             elif name == "budget":
                 self._set(judged(self.state, value))
             elif name == "action":
@@ -245,6 +247,9 @@ class Explorer:
 
     def _new_setting(self, name: str, value: Any) -> None:
         recipe = self.state.recipe.change(**{name: value})
+        if name == "method" and "alpha" in self.controls:
+            scaled = "LoRA scale" if value == "lora" else _WORDS["alpha"][0]
+            self.controls["alpha"].description = scaled
         self._show(recipe=recipe, message="", **self._seen(recipe))
 
     def _seen(self, recipe: Recipe) -> dict[str, Any]:
@@ -356,26 +361,25 @@ class Explorer:
 def _control(name: str, state: State) -> widgets.Widget:
     """Make the control of a setting."""
     value = _value(name, state)
-    style = {"description_width": "initial"}
     if name in _CHOICES:
         words, choices = _CHOICES[name]
         options = list(choices.items())
-        style["button_width"] = "auto"
-        return widgets.ToggleButtons(options=options, value=value, description=words, style=style)
+        look = {"style": _LABEL | {"button_width": "auto"}, "layout": _ROOM}
+        return widgets.ToggleButtons(options=options, value=value, description=words, **look)
     words, write = _WORDS[name]
     stops = sorted({*STOPS[name], value})
     return widgets.SelectionSlider(
         options=[(write(stop), stop) for stop in stops],
         value=value,
         description=words,
-        continuous_update=name in _INSTANT,
-        style=style,
-        layout=_SLIDER,
+        continuous_update=name == "alpha",
+        style=_LABEL,
+        layout=_ROOM,
     )
 
 
-_INSTANT = ("alpha",)
-_SLIDER = {"flex": "1 1 300px", "max_width": "440px"}
+_LABEL = {"description_width": "118px"}
+_ROOM = {"flex": "1 1 300px", "max_width": "440px"}
 
 
 def _value(name: str, state: State) -> Any:
@@ -407,9 +411,9 @@ def _guesses(state: State) -> list[Any]:
             min=0,
             max=1,
             step=0.05,
-            description=f"my guess: {what}",
-            style={"description_width": "initial"},
-            layout=_SLIDER,
+            description=f"guess: {what}",
+            style=_LABEL,
+            layout=_ROOM,
         )
         for what, value in zip(("task", "classics"), start, strict=True)
     ]

@@ -171,10 +171,11 @@ class Mix:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a guard did."""
+    """What a guard did: since when it saw too much lost, when it acted, where it went back to."""
 
     action: str
     crossed_at: int | None = None
+    acted_at: int | None = None
     restored: int | None = None
 
 

@@ -48,7 +48,10 @@ _PANEL = """
 .caplab-explorer { max-width: 1080px; padding: 2px 8px 8px; font-family: %(font)s; color: %(ink)s; }
 .caplab-explorer .cl-title { font-size: 21px; font-weight: 600; line-height: 1.3; }
 .caplab-explorer .cl-advice { font-size: 15px; line-height: 1.4; color: %(pale)s; }
-.caplab-explorer .cl-said { font-size: 21px; line-height: 1.4; min-height: 62px; }
+.caplab-explorer .widget-label { text-align: left; }
+.caplab-explorer .widget-toggle-buttons { flex-flow: row nowrap; align-items: center; }
+.caplab-explorer .widget-toggle-buttons > :last-child { flex-wrap: nowrap; display: flex; }
+.caplab-explorer .cl-said { font-size: 21px; line-height: 1.4; min-height: 72px; }
 .caplab-explorer .cl-said b { font-weight: 600; font-variant-numeric: tabular-nums; }
 .caplab-explorer .cl-detail { font-size: 14px; color: %(pale)s; }
 .caplab-explorer .cl-verdict { margin-left: 12px; padding: 1px 12px 2px; border-radius: 14px;

@@ -129,11 +129,15 @@ def _guard(state: State) -> str:
         return ""
     if guard.crossed_at is None:
         return "The guard saw no crossing."
-    done = {"warn": "and training went on", "stop": "and training was stopped"}
-    back = f"and put back the weights of step {guard.restored}"
+    done = {
+        "warn": f"It warned at step {guard.acted_at}, and training went on.",
+        "stop": f"It stopped the training at step {guard.acted_at}.",
+        "rollback": f"It stopped at step {guard.acted_at} and put back the weights of step "
+        f"{guard.restored}.",
+    }[guard.action]
     if guard.action == "rollback" and guard.restored is None:
-        back = "and stopped; it had seen no weights within the budget"
-    return f"The guard saw a crossing at step {guard.crossed_at} {done.get(guard.action, back)}."
+        done = f"It stopped at step {guard.acted_at}; no earlier weights were within the budget."
+    return f"The guard saw the budget crossed from step {guard.crossed_at} on. {done}"
 
 
 def _on_the_way(state: State) -> Headline:

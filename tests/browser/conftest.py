@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,8 +163,13 @@ def without_browser(reason: str) -> str:
 
 @pytest.fixture(scope="session")
 def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with started(tmp_path_factory.mktemp("jupyter")) as address:
+        yield address
+
+
+@contextmanager
+def started(home: Path) -> Iterator[str]:
     """Start JupyterLab as lab.py does, and hand out the address that it prints."""
-    home = tmp_path_factory.mktemp("jupyter")
     for name, settings in SETTINGS.items():
         path = home / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)

@@ -140,7 +140,7 @@ def test_guess_and_result_are_seen_together(lab):
     assert "Expect" not in shown.said
     assert shown.box.locator(".cl-band").count() == 0
     for _ in range(3):
-        shown.move("my guess: task", "ArrowRight")
+        shown.move("guess: task", "ArrowRight")
     shown.wait_for("Your guess: task .65, classics .50")
     lab.screenshot("explorer_guess")
     shown.press("Run")
@@ -158,8 +158,8 @@ def test_the_way_back_is_looked_up_and_the_budget_judged_without_training(lab):
     shown.wait_for(re.compile("^0 % of the way: task"))
     shown.move("base → tuned", "ArrowRight")
     shown.wait_for("10 % of the way")
-    budget = shown.box.locator("text.cl-line").inner_text()
-    shown.move("budget: drop allowed", "ArrowRight")
+    budget = shown.box.locator("text.cl-line").text_content()
+    shown.move("budget", "ArrowRight")
     shown.box.locator("text.cl-line").get_by_text(budget).wait_for(state="detached")
     assert "10 % of the way" in shown.said
     lab.screenshot("explorer_interpolate_way")

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise, product
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import ipywidgets
@@ -18,7 +19,7 @@ from caplab.exam import Exam, Question, Scorecard
 from caplab.explorer import explorer
 from caplab.explorer import panel as panels
 from caplab.explorer.drawing import _apart, picture, render
-from caplab.explorer.experiment import in_words, judged
+from caplab.explorer.experiment import _watched, in_words, judged
 from caplab.explorer.outlook import Outlook
 from caplab.explorer.runner import Runner
 from caplab.explorer.state import (
@@ -202,14 +203,24 @@ def test_while_the_learner_guesses_nothing_gives_the_answer_away():
     ("guard", "words"),
     [
         (Watched("stop"), "The guard saw no crossing."),
-        (Watched("stop", 20), "saw a crossing at step 20 and training was stopped."),
-        (Watched("warn", 20), "at step 20 and training went on."),
-        (Watched("rollback", 20, 10), "at step 20 and put back the weights of step 10."),
-        (Watched("rollback", 20), "had seen no weights within the budget."),
+        (Watched("stop", 10, 20), "crossed from step 10 on. It stopped the training at step 20."),
+        (Watched("warn", 10, 20), "It warned at step 20, and training went on."),
+        (Watched("rollback", 10, 20, 0), "at step 20 and put back the weights of step 0."),
+        (Watched("rollback", 10, 20), "at step 20; no earlier weights were within the budget."),
     ],
 )
 def test_what_a_guard_did_is_said(guard, words):
     assert words in headline(trained(guard=guard)).detail
+
+
+@pytest.mark.parametrize(("patience", "acted"), [(0, 10), (1, 20), (2, 20)])
+def test_a_guard_acts_when_its_patience_ends_or_the_training_does(patience, acted):
+    looks = [SimpleNamespace(step=step) for step in (0, 10, 20)]
+    guard = SimpleNamespace(
+        action="stop", crossed_at=10, restored_step=None, patience=patience, checks=looks
+    )
+    assert _watched(guard) == Watched("stop", 10, acted)
+    assert "guard: stop" in render(trained(guard=_watched(guard)))
 
 
 @pytest.mark.parametrize(
@@ -444,6 +455,15 @@ def test_while_the_learner_predicts_only_run_trains(make, jobs):
     finish(panel, jobs)
     assert not panel.state.veiled
     assert "Your guess was task .90, classics .50" in panel._screen.value
+
+
+def test_before_a_run_there_is_no_way_back_to_walk(make, jobs):
+    panel = make("interpolate")
+    panel.controls["alpha"].value = 0.5
+    assert "press Run first" in panel._screen.value
+    panel.controls["method"].value = "lora"
+    assert panel.controls["alpha"].description == "LoRA scale"
+    finish(panel, jobs)
 
 
 def test_without_live_sliders_look_up_and_run_trains(make, jobs):
