@@ -430,15 +430,17 @@ def _guard_finding(guard: "RegressionGuard", last: int) -> str:
 def looks(guard: "RegressionGuard") -> Picture:
     """Draw what a guard saw: the change at each look with its interval, against the budget."""
     budget, seen = _budget(None, guard), guard.to_pandas()
-    note = "change over all questions, with its interval; ● in the colour of the verdict\n"
-    picture = Picture(f"Asked {_seen(guard)}", 8.0, 4.6, note + repr(guard))
+    note = "bars: the interval of the change over all questions\n"
+    note += f"green: {HELD}; grey: {UNDERPOWERED}; red: {REGRESSED}, the whole or a capability"
+    picture = Picture(f"The guard looked {_seen(guard)}", 8.0, 4.6, note)
     axes = picture.subplots()
     axes.vlines(seen["step"], seen["low"], seen["high"], OLD, linewidth=3, alpha=0.55)
     for verdict, rows in seen.groupby("verdict"):
-        axes.plot(rows["step"], rows["change"], "o", color=VERDICTS[verdict], markersize=9)
+        dots = {"color": VERDICTS[verdict], "markersize": 9, "zorder": 3}
+        axes.plot(rows["step"], rows["change"], "o", **dots)
     axes.axhline(0, color=PALE, linewidth=1)
     axes.axhline(-budget, color=BUDGET, linewidth=2, linestyle="--")
-    axes.set(xlabel="training steps", ylabel="change in accuracy since the start")
+    axes.set(xlabel="training steps", ylabel="change in accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_formatter(tick)
     on_paper(axes, "both")
@@ -453,9 +455,9 @@ def _seen(guard: "RegressionGuard") -> str:
     """Say how often a guard looked and what came of it."""
     times = f"{len(guard.checks)} times"
     if guard.crossed_at is None:
-        return f"{times}, it saw no crossing"
+        return f"{times} and saw no crossing"
     back = guard.restored_step
-    said = f"{times}, it saw the budget crossed at step {guard.crossed_at}"
+    said = f"{times}, saw the budget crossed at step {guard.crossed_at}"
     return said if back is None else f"{said} and went back to step {back}"
 
 

@@ -344,7 +344,7 @@ def test_a_guards_looks_are_drawn_with_their_intervals_and_verdicts():
     picture = plots.looks(guard)
     (axes,) = picture.axes
     assert picture.finding == (
-        "Asked 3 times, it saw the budget crossed at step 10 and went back to step 0"
+        "The guard looked 3 times, saw the budget crossed at step 10 and went back to step 0"
     )
     marks = {line.get_color(): list(line.get_ydata()) for line in axes.lines}
     assert marks[plots.VERDICTS["REGRESSED"]] == [-0.3, -0.4]
@@ -354,7 +354,10 @@ def test_a_guards_looks_are_drawn_with_their_intervals_and_verdicts():
 
 
 def test_a_guard_that_saw_nothing_says_so():
-    assert plots.looks(looks_of([(0.0, "HELD")])).finding == "Asked 1 times, it saw no crossing"
+    assert (
+        plots.looks(looks_of([(0.0, "HELD")] * 2)).finding
+        == "The guard looked 2 times and saw no crossing"
+    )
 
 
 def test_a_guard_that_only_warned_stopped_nothing():
