@@ -13,6 +13,7 @@ wins: write `from caplab.exam import score` to reach into the module.
 """
 
 import importlib
+import os
 import sys
 import time
 from types import ModuleType
@@ -76,6 +77,10 @@ __all__ = [
     "wilson",
     "world",
 ]
+
+# Threads that wait shall sleep, not spin: in kernels that share cores the spinning ones rob the
+# others (benchmarks/classroom.py). OpenMP reads it when PyTorch loads. No result depends on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _NAMES = {
     "atlas": ["Atlas", "atlas"],

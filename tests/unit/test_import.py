@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import time
@@ -101,3 +102,10 @@ def test_what_is_loaded_already_is_not_announced(monkeypatch, capfd):
 
 def test_the_package_says_which_version_it_is():
     assert caplab.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given):
+    others = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    code = "import caplab, os; print(os.environ['OMP_WAIT_POLICY'])"
+    assert fresh(code, env=others | given).strip() == given.get("OMP_WAIT_POLICY", "passive")
