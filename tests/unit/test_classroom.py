@@ -308,7 +308,7 @@ def test_every_question_has_one_right_answer_and_feedback_on_each(number):
         assert sum(choice.right for choice in asked.choices) == 1
         said = [choice.feedback for choice in asked.choices] + [asked.hint]
         assert len(set(said)) == len(said)
-        assert min(map(len, said)) > 20
+        assert min(map(len, said)) >= 20
 
 
 @pytest.mark.parametrize("number", teaching.lessons())
