@@ -436,7 +436,7 @@ def looks(guard: "RegressionGuard") -> Picture:
     axes = picture.subplots()
     axes.vlines(seen["step"], seen["low"], seen["high"], OLD, linewidth=3, alpha=0.55)
     for verdict, rows in seen.groupby("verdict"):
-        dots = {"color": VERDICTS[verdict], "markersize": 9, "zorder": 3}
+        dots: dict[str, Any] = {"color": VERDICTS[str(verdict)], "markersize": 9, "zorder": 3}
         axes.plot(rows["step"], rows["change"], "o", **dots)
     axes.axhline(0, color=PALE, linewidth=1)
     axes.axhline(-budget, color=BUDGET, linewidth=2, linestyle="--")
