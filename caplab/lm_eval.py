@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, Question, Scorecard
-from caplab.files import read_text
+from caplab.files import read_text, write_atomically
 from caplab.stats import listed
 
-__all__ = ["exam_from_lm_eval", "is_lm_eval", "scorecard_from_lm_eval"]
+__all__ = ["exam_from_lm_eval", "is_lm_eval", "scorecard_from_lm_eval", "write_samples"]
 
 Row = dict[str, Any]
 
@@ -81,6 +81,42 @@ def exam_from_lm_eval(path: str | os.PathLike[str]) -> Exam:
             problems.append(f"item {number} of {item.capability}: {error}")
     _refuse_if(problems, f"{path} cannot be asked as an exam")
     return Exam(tuple(questions), (), _title(items))
+
+
+def write_samples(
+    folder: str | os.PathLike[str], exam: Exam, card: Scorecard, date: str = "2026-01-01T00-00-00.0"
+) -> None:
+    """Write answers as `lm_eval --log_samples` does, each capability as a task of its own.
+
+    For tools that read such files, and to have some where the harness is not installed.
+    """
+    if exam.fingerprint != card.fingerprint:
+        raise BadInput(f"These answers were given to {card.exam!r}, not to {exam.name!r}.")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for task in exam.capabilities:
+        lines = [
+            json.dumps(_sample(number, exam.questions[place], card, place)) + "\n"
+            for number, place in enumerate(n for n, c in enumerate(card.capability) if c == task)
+        ]
+        write_atomically(Path(folder) / f"samples_{task}_{date}.jsonl", "".join(lines))
+
+
+def _sample(number: int, question: Question, card: Scorecard, place: int) -> Row:
+    """Write one answer as one line of the harness."""
+    pairs = [{"arg_0": question.prompt, "arg_1": f" {choice}"} for choice in question.choices]
+    nats = [[str(value), "False"] for value in card.loglikelihoods[place]]
+    return {
+        "doc_id": number,
+        "doc": {"prompt": question.prompt, "choices": question.choices},
+        "target": str(question.answer),
+        "arguments": {f"gen_args_{n}": pair for n, pair in enumerate(pairs)},
+        "resps": [[pair] for pair in nats],
+        "filtered_resps": nats,
+        "filter": "none",
+        "metrics": ["acc", "acc_norm"],
+        "acc": float(card.correct[place]),
+        "acc_norm": float(card.correct_norm[place]),
+    }
 
 
 def is_lm_eval(path: Path) -> bool:

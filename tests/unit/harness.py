@@ -3,29 +3,12 @@
 import json
 
 from caplab.exam import Exam, Scorecard
+from caplab.lm_eval import _sample
 
 
 def samples(exam: Exam, card: Scorecard) -> list[dict]:
-    """The lines of a multiple-choice task, as lm_eval 0.4.13 writes them."""
-    items = zip(exam.questions, card.loglikelihoods, card.correct, card.correct_norm, strict=True)
-    return [
-        {
-            "doc_id": number,
-            "doc": {"prompt": question.prompt},
-            "target": str(question.answer),
-            "arguments": {
-                f"gen_args_{n}": {"arg_0": question.prompt, "arg_1": f" {choice}"}
-                for n, choice in enumerate(question.choices)
-            },
-            "resps": [[[str(value), "False"]] for value in nats],
-            "filtered_resps": [[str(value), "False"] for value in nats],
-            "filter": "none",
-            "metrics": ["acc", "acc_norm"],
-            "acc": float(right),
-            "acc_norm": float(right_norm),
-        }
-        for number, (question, nats, right, right_norm) in enumerate(items)
-    ]
+    """The lines of one multiple-choice task."""
+    return [_sample(n, question, card, n) for n, question in enumerate(exam.questions)]
 
 
 def graded(grades: list[int], metric: str = "exact_match") -> list[dict]:

@@ -10,7 +10,7 @@ from harness import graded, samples, write
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, score
-from caplab.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval
+from caplab.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval, write_samples
 from caplab.stats import compare
 
 DATE = "2026-11-21T11-30-00.123456"
@@ -52,6 +52,18 @@ def test_the_questions_come_back_and_share_the_fingerprint_of_the_answers(file, 
     assert exam.fingerprint == scorecard_from_lm_eval(file).fingerprint == asked.fingerprint
 
 
+def test_what_is_written_as_the_harness_would_is_read_back(tmp_path):
+    exam = Exam(tiny.exam().questions)
+    card = score(tiny.subject(), exam)
+    write_samples(tmp_path / "org__mine", exam, card)
+    found = scorecard_from_lm_eval(tmp_path)
+    assert found.by_capability == card.by_capability
+    assert sorted(found.loglikelihoods) == sorted(card.loglikelihoods)
+    assert compare(found, score(tiny.subject(), exam_from_lm_eval(tmp_path))).verdict == "HELD"
+    with pytest.raises(BadInput, match="These answers were given to 'exam', not to 'tiny'"):
+        write_samples(tmp_path, tiny.exam(), card)
+
+
 @pytest.mark.slow
 def test_the_harness_itself_writes_what_is_read(tmp_path, asked, monkeypatch):
     pytest.importorskip("lm_eval")
@@ -68,6 +80,10 @@ def test_the_harness_itself_writes_what_is_read(tmp_path, asked, monkeypatch):
         assert theirs == pytest.approx(ours, abs=1e-4)
     assert set(found.loglikelihoods[n:]) == {(-math.inf, 0.0)}  # nothing written was right
     (choices,) = folder.rglob("samples_shop_*")
+    real, written = json.loads(choices.read_text().splitlines()[0]), samples(asked, mine)[0]
+    assert written.keys() <= real.keys()
+    for key in ("doc_id", "target", "arguments", "filter", "acc"):
+        assert written[key] == real[key]
     assert exam_from_lm_eval(choices).fingerprint == asked.fingerprint
 
 
@@ -86,7 +102,8 @@ def _evaluate(who, asked, place, output):
         "doc_to_text": "prompt",
     }
     choices = {"output_type": "multiple_choice", "doc_to_choice": "choices"}
-    choices |= {"doc_to_target": "answer", "metric_list": [{"metric": "acc"}]}
+    choices |= {"doc_to_target": "answer"}
+    choices |= {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
     written = {"output_type": "generate_until", "doc_to_target": "never said"}
     written |= {"generation_kwargs": {"max_gen_toks": 2, "until": ["\n"]}}
     written |= {"metric_list": [{"metric": "exact_match"}]}
