@@ -82,9 +82,8 @@ def check_python() -> None:
     """Stop where no set-up can succeed, and say what would."""
     if "python%d.%d" % sys.version_info[:2] not in PYTHONS:
         usable = [name for name in PYTHONS if runs("-c", "", by=name)]
-        advice = "Install one from https://www.python.org/downloads/ and run lab.py with it."
-        if usable:
-            advice = "This machine has one. Run:  %s lab.py" % usable[0]
+        install_one = "Install one from https://www.python.org/downloads/ and run lab.py with it."
+        advice = "This machine has one. Run:  %s lab.py" % usable[0] if usable else install_one
         version = platform.python_version()
         sys.exit("This is Python %s; the lab needs Python 3.11 to 3.14.\n%s" % (version, advice))
     build = "%s %s" % (platform.system(), platform.machine())
@@ -224,9 +223,10 @@ def become(module: List[str]) -> int:
 
 
 def jupyter(port: int, no_browser: bool) -> List[str]:
-    """Return JupyterLab's command line: for this machine only, behind Jupyter's own token."""
+    """Return JupyterLab's command line: this machine only, Jupyter's own token, no news."""
     command = ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
-    command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port]
+    command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port, "--LabApp.news_url=None"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     root = getattr(os, "geteuid", lambda: 1)() == 0  # in containers; Jupyter refuses otherwise
     return command + ["--no-browser"] * no_browser + ["--allow-root"] * root
 

@@ -26,13 +26,14 @@ from caplab.models import quiet
 from caplab.trainer import make_trainer
 
 METHODS = {"full": 6, "lora": 4}  # operations per parameter and token
+DEVICE = "cuda"
 SIDE, REPEATS = 8192, 30
 RATE = 1e-5  # random weights learn nothing: the rate only has to be harmless
 
 
 def peak() -> float:
     """Return the operations per second of large bf16 matrix products."""
-    left, right = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    left, right = (torch.randn(SIDE, SIDE, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(3):
         left @ right
     return 2 * SIDE**3 * REPEATS / timed(lambda: [left @ right for _ in range(REPEATS)])
@@ -68,8 +69,8 @@ def bare(subject: cl.Subject, recipe: cl.Recipe, fed: Dataset) -> float:
 
     def steps() -> None:
         for batch in ids:
-            batch = batch.to("cuda", non_blocking=True)
-            with torch.autocast("cuda", torch.bfloat16):
+            batch = batch.to(DEVICE, non_blocking=True)
+            with torch.autocast(DEVICE, torch.bfloat16):
                 loss = model(input_ids=batch, labels=batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -127,7 +128,7 @@ def main() -> int:
         print("There is no GPU here that PyTorch can use, so nothing was measured.")
         return 0
     subject = open_subject("random-124m")
-    subject.model.to("cuda")
+    subject.model.to(DEVICE)
     with quiet():
         report(subject, given)
     return 0

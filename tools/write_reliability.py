@@ -1,6 +1,6 @@
 """Write docs/reliability.md from the fault drill itself.
 
-    python tools/write_reliability.py [--check]
+python tools/write_reliability.py [--check]
 """
 
 import argparse

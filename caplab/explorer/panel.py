@@ -46,6 +46,7 @@ _CHOICES = {
         {"warn": "warn", "stop": "stop", "roll back": "rollback"},
     ),
 }
+_VIEW = "application/vnd.jupyter.widget-view+json"
 _NO_RUN: dict[str, Any] = {
     "points": (),
     "outcome": None,
@@ -331,7 +332,8 @@ class Explorer:
         """Show the widgets, and behind them a picture for pages on which no kernel runs."""
         from IPython.display import display
 
-        display(self.widget)  # type: ignore[no-untyped-call]
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        display({_VIEW: view, "text/plain": repr(self)}, raw=True)  # type: ignore[no-untyped-call]
         if self._runner.threaded:  # where it is not, in Colab, nothing would hide it
             printed = _as_picture(self.state)
             self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]

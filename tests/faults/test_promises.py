@@ -129,7 +129,10 @@ def test_4_jupyterlab_listens_to_this_machine_alone_and_keeps_its_token():
     import lab
 
     text = (ROOT / "lab.py").read_text(encoding="utf-8")
-    assert "--ServerApp.ip=localhost" in lab.jupyter(8888, no_browser=True)
+    command = lab.jupyter(8888, no_browser=True)
+    assert "--ServerApp.ip=localhost" in command
+    assert "--LabApp.news_url=None" in command
+    assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in command
     assert not re.search(r"token\s*=\s*['\"]{2}|password\s*=|allow_origin|0\.0\.0\.0", text)
 
 

@@ -5,12 +5,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import build_notebooks as tool
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import build_notebooks as tool
 
 LESSON = '''\
 ---

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 
+import pretrain_pocket
 import pytest
 import torch
 
@@ -13,9 +13,6 @@ import caplab as cl
 
 ROOT = Path(__file__).resolve().parents[2]
 POCKET = ROOT / "caplab" / "assets" / "pocket"
-sys.path.insert(0, str(ROOT / "tools"))
-
-import pretrain_pocket  # noqa: E402
 
 TINY = pretrain_pocket.Pretraining(
     layers=1, heads=2, width=32, vocabulary=400, tokenizer_documents=300, steps=6, rows=2, warmup=2

@@ -12,6 +12,7 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from peft import LoraConfig, PeftModel
 from transformers import Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from caplab import tuning, watch
+from caplab import trainer, tuning, watch
 from caplab.errors import BadInput
 from caplab.exam import Exam, Question, score
 from caplab.feed import open_task, tokens
@@ -751,3 +752,14 @@ def test_the_line_of_a_run_that_was_cut_short_goes_away(monkeypatch):
     bar = line._bar.container
     line.close()
     assert bar.comm is None
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_on_a_gpu_bf16_is_taken_where_the_chip_has_it(native, monkeypatch):
+    asked = {"including_emulation": False}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: native and how == asked)
+    gpu = SimpleNamespace(device=torch.device("cuda"), context=64)
+    settings = trainer._settings(gpu, Recipe(), logs=False)
+    assert settings["bf16"] is native
+    assert not settings["use_cpu"]
+    assert settings["dataloader_pin_memory"]

@@ -1,8 +1,12 @@
 """The Explorer under a learner's hands: real sliders, real training, a real browser."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import conftest
 import nbformat
 import pytest
 
@@ -51,14 +55,19 @@ class Panel:
         return self.box.locator(f"circle.cl-dot.cl-{kind}").count()
 
 
-def panel(lab, *cells: str) -> Panel:
-    """Run a notebook of these cells, and find its first panel."""
+def write(*cells: str) -> None:
+    """Write a notebook of these cells."""
     code = [nbformat.v4.new_code_cell(cell) for cell in cells]
     title = nbformat.v4.new_markdown_cell("# The Explorer")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     notebook = nbformat.v4.new_notebook(cells=[title, *code], metadata=kernel)
     (ROOT / NOTEBOOK).parent.mkdir(exist_ok=True)
     nbformat.write(notebook, ROOT / NOTEBOOK)
+
+
+def panel(lab, *cells: str) -> Panel:
+    """Run a notebook of these cells, and find its first panel."""
+    write(*cells)
     lab.open(NOTEBOOK)
     lab.run_all()
     return Panel(lab.page)
@@ -233,3 +242,59 @@ def test_the_saved_notebook_shows_the_last_state_as_a_picture(lab):
     assert "application/vnd.jupyter.widget-view+json" in widget.data
     assert "Task" in drawn.data["image/svg+xml"]
     assert "full 2e-3, 20 steps: Task" in drawn.data["text/plain"]
+
+
+# ---------------------------------------------------------------- other front ends
+
+FRONTS = {
+    "notebook": (["--allow-root", "--IdentityProvider.token=t"], f"/notebooks/{NOTEBOOK}?token=t"),
+    "voila": ([NOTEBOOK], "/"),
+}
+
+
+@pytest.fixture(params=FRONTS)
+def elsewhere(request, browser, tmp_path):
+    """Open the notebook in another front end, where it is installed."""
+    pytest.importorskip(request.param)
+    write(explorer('"first_look", steps=20'))
+    options, path = FRONTS[request.param]
+    port = str(conftest.free_port())
+    command = [sys.executable, "-m", request.param, "--no-browser", "--port", port, *options]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(120_000)
+        open_when_ready(page, f"http://localhost:{port}{path}")
+        yield page
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def open_when_ready(page, address: str, seconds: float = 60) -> None:
+    """Open an address as soon as its server answers."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            page.goto(address)
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_the_panel_works_in_other_front_ends(elsewhere):
+    if "/notebooks/" in elsewhere.url:
+        elsewhere.get_by_text(re.compile("Trusted|Not Trusted")).first.wait_for()
+        elsewhere.locator(".jp-CodeCell .cm-content").first.click()
+        elsewhere.keyboard.press("Control+Enter")
+    shown = Panel(elsewhere)
+    shown.wait_for("Expect task")
+    shown.move("learning rate", "ArrowRight")
+    shown.wait_for(ENDED)
+    assert elsewhere.locator(".jp-RenderedSVG").is_hidden()
+    where = elsewhere.url.partition("/notebooks/")[1].strip("/") or "voila"
+    elsewhere.screenshot(path=conftest.SCREENSHOTS / f"explorer_in_{where}.png", full_page=True)
