@@ -119,7 +119,7 @@ def scorecard(card: Scorecard) -> Picture:
     for place, (right, chance) in enumerate(groups.values()):
         share = sum(right) / len(right)
         _interval(axes, place, *wilson(sum(right), len(right)), OLD)
-        axes.plot(share, place, "o", color=OLD, markersize=9)
+        axes.plot(share, place, "o", color=OLD, markersize=9, clip_on=False)
         axes.vlines(chance, place - 0.5, place + 0.5, colors=PALE, linestyles=":", linewidth=2)
         _label(axes, place, 1.02, number(share), INK)
     _rows(axes, [f"{name} ({len(right)})" for name, (right, _) in groups.items()])
@@ -142,11 +142,15 @@ def before_after(report: Report) -> Picture:
 
 
 def _draw_levels(axes: Axes, report: Report) -> None:
-    """Draw where every row was and where it is."""
+    """Draw where every row was and where it is.
+
+    The ring is wide enough to be seen around a dot that has not moved from it.
+    """
+    ring: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 13, "mew": 2}
     for place, row in enumerate(report.rows):
         axes.plot([row.before, row.after], [place, place], color=OLD, alpha=0.35, linewidth=4)
-        axes.plot(row.before, place, "o", color=OLD, markerfacecolor=PAPER, markersize=10, mew=2)
-        axes.plot(row.after, place, "o", color=OLD, markersize=7)
+        axes.plot(row.before, place, "o", color=OLD, **ring, clip_on=False)
+        axes.plot(row.after, place, "o", color=OLD, markersize=7, clip_on=False)
     axes.set(xlim=(-0.02, 1.03), xlabel=f"{report.metric}   ○ before   ● after")
 
 
