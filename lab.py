@@ -36,12 +36,14 @@ SIZES = {"CPU": (0.6, 2.6), "CUDA": (3.1, 6.4)}  # GB to download, GB on disk (C
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "requirements.lock"
+LOCKED = re.compile(r"#|$|[\w.-]+==[\w.+]+( ;.*)?( *#.*)?$")  # a line of it
 VENV = HERE / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "caplab-stamp.txt"  # "installing", or the fingerprint and the extras installed
 LOG = VENV / "pip.log"
 SETTINGS = VENV / "share/jupyter/lab/settings/overrides.json"
-NO_NEWS = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'  # no question
+NEWS = "@jupyterlab/apputils-extension:notification"  # JupyterLab would ask the network for some
+NO_NEWS = '{"%s": {"fetchNews": "false", "checkForUpdates": false}}' % NEWS
 
 NO_TORCH = """PyTorch offers nothing for this Python (%s, %d bits).
 It needs a 64-bit Python on one of: %s.
@@ -52,9 +54,8 @@ and then lab.py again."""
 NO_FOLDER = """This folder has to be yours to write in: if it is not, copy it to your own files.
 No other lab may be open in it while it is set up: close them all, then run lab.py again."""
 
-# What belongs to other Pythons stays outside.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
-ENVIRONMENT.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+ENVIRONMENT.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")  # others' settings stay out
 NULL = subprocess.DEVNULL
 held = []  # type: List[int]  # an open file: the lock, which our children keep if we are killed
 call = functools.partial(subprocess.call, cwd=str(HERE), env=ENVIRONMENT, pass_fds=held)
@@ -121,9 +122,8 @@ def install(extras: List[str]) -> None:
     if stamp() == ["installing"] or not runs("-m", "pip", "--version"):
         make_venv()
     torch, size = torch_build()
-    download, disk = SIZES[size]
-    say("Needed once: up to %.1f GB to download, %.1f GB on the disk." % (download, disk))
-    if not stamp()[1:] and shutil.disk_usage(str(HERE)).free < disk * 1e9:
+    say("Needed once: up to %.1f GB to download, %.1f GB on the disk." % SIZES[size])
+    if not stamp()[1:] and shutil.disk_usage(str(HERE)).free < SIZES[size][1] * 1e9:
         sys.exit("That is more than is free in %s. Make room, then run lab.py again." % HERE)
     STAMP.write_text("installing")  # whatever interrupts us from here on: the next start will know
     LOG.write_text("")
@@ -167,19 +167,20 @@ def make_venv() -> None:
 
 def torch_build() -> Tuple[List[str], str]:
     """Choose what pip installs as PyTorch: on Linux its default brings gigabytes of CUDA."""
-    plain = re.findall(r"^torch==[\w.]+", LOCK.read_text(), re.MULTILINE)[0]
-    cpu = plain + "+cpu"
-    if platform.system() != "Linux":
-        return [plain], "CPU"
-    if shutil.which("nvidia-smi"):
-        return [plain], "CUDA"
+    lock = LOCK.read_text(errors="replace")
+    plain = re.findall(r"^torch==[\w.]+", lock, re.MULTILINE)
+    if not plain or not all(map(LOCKED.match, lock.splitlines())):
+        sys.exit("requirements.lock is damaged. Get it again:  git restore requirements.lock")
+    cpu = plain[0] + "+cpu"
+    if platform.system() != "Linux" or shutil.which("nvidia-smi"):
+        return plain, "CUDA" if platform.system() == "Linux" else "CPU"
     if runs("-m", "pip", "install", "--dry-run", "--no-deps", "--retries=0", cpu):
         return [cpu], "CPU"  # installed already, or offered by the package sources set up here
     ask = "import urllib.request as it; it.urlopen('%s/', timeout=2)" % CPU_INDEX
     if runs("-c", ask, seconds=2):
         return [cpu, "--extra-index-url", CPU_INDEX], "CPU"
     say("No PyTorch without CUDA is within reach, so it has to be the large default build.")
-    return [plain], "CUDA"
+    return plain, "CUDA"
 
 
 def pip(title: str, *arguments: str) -> None:
@@ -223,10 +224,9 @@ def become(module: List[str]) -> int:
 
 
 def jupyter(port: int, no_browser: bool) -> List[str]:
-    """Return JupyterLab's command line: this machine only, Jupyter's own token, no news."""
+    """Return JupyterLab's command line: for this machine only, behind Jupyter's own token."""
     command = ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
-    command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port, "--LabApp.news_url=None"]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port]
     root = getattr(os, "geteuid", lambda: 1)() == 0  # in containers; Jupyter refuses otherwise
     return command + ["--no-browser"] * no_browser + ["--allow-root"] * root
 

@@ -1,10 +1,14 @@
 """The one error that the lab raises at its doors, and the sentences that go with it."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from numbers import Real
 
-__all__ = ["BadInput", "did_you_mean", "out_of_memory", "refusing"]
+__all__ = ["BadInput", "did_you_mean", "out_of_memory", "real", "refusing", "require", "shown"]
+
+_LONGEST = 80  # characters of a value in a sentence
 
 
 class BadInput(ValueError):  # noqa: N818 - it names what came in, and a learner reads it first
@@ -15,10 +19,35 @@ class BadInput(ValueError):  # noqa: N818 - it names what came in, and a learner
         return [f"{type(self).__name__}: {self}"]
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(given: object, known: Iterable[str]) -> str:
     """Offer the known names that are near, as the end of a sentence; nothing where none is."""
-    near = get_close_matches(given, list(known), n=3, cutoff=0.6)
+    near = get_close_matches(str(given), list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def shown(value: object) -> str:
+    """Write what was given into a sentence: in short, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out a number of thousands of digits
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def require(value: object, kind: type | tuple[type, ...], needed: str) -> None:
+    """Refuse what is of another kind: `require(card, Scorecard, "This takes a scorecard")`."""
+    if not isinstance(value, kind):
+        raise BadInput(f"{needed}, not {shown(value)}.")
+
+
+def real(value: object) -> float:
+    """Return a number as a float, and NaN for whatever is none: no comparison lets that pass."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property
 from hashlib import sha256
@@ -20,8 +20,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caplab.errors import BadInput, did_you_mean, refusing
-from caplab.files import read_sealed, read_text, write_atomically, write_sealed
+from caplab.errors import BadInput, did_you_mean, real, refusing, require, shown
+from caplab.files import as_path, from_json, read_sealed, read_text, write_atomically, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Exam", "Question", "Scorecard", "Text", "exam", "score", "write_atomically"]
 
 LANGUAGE = "language"
+OVERALL = "overall"  # the row of all questions, in every table
 BUILT_IN = ("classics", "task")
 _FORMAT = {"format": "caplab scorecard", "version": 1}
 
@@ -77,9 +78,11 @@ def _question_problems(question: Question) -> Iterator[str]:
     yield from _text_problems("capability", question.capability)
     if question.capability == LANGUAGE:
         yield f'the capability "{LANGUAGE}" is kept for texts: give the question another one'
+    if question.capability == OVERALL:
+        yield f'"{OVERALL}" is the row of all questions: give the capability another name'
     yield from _text_problems("prompt", question.prompt)
     if not isinstance(question.choices, tuple):
-        yield f"choices must be a list of texts, not {question.choices!r}"
+        yield f"choices must be a list of texts, not {shown(question.choices)}"
         return
     yield from _choice_problems(question.choices)
     yield from _answer_problems(question.answer, len(question.choices))
@@ -95,25 +98,25 @@ def _choice_problems(choices: tuple[Any, ...]) -> Iterator[str]:
             yield f"choice {number} ({choice!r}) begins with a space: score puts one there itself"
     for choice, times in Counter(map(repr, choices)).items():
         if times > 1:
-            yield f"choice {choice} stands there {times} times"
+            yield f"choice {choice:.80} stands there {times} times"
 
 
 def _answer_problems(answer: Any, count: int) -> Iterator[str]:
     """Find what is wrong with the number of the right choice."""
     if type(answer) is not int:
-        yield f"answer must be the number of the right choice, counted from 0, not {answer!r}"
+        yield f"answer must be the number of the right choice, counted from 0, not {shown(answer)}"
     elif not 0 <= answer < count:
-        yield f"answer {answer} is out of range: the choices are numbered 0 to {count - 1}"
+        yield f"answer {shown(answer)} is out of range: the choices are numbered 0 to {count - 1}"
 
 
 def _text_problems(what: str, text: Any) -> Iterator[str]:
     """Find what is wrong with a piece of text."""
     if not isinstance(text, str):
-        yield f"{what} must be a text, not {text!r}"
+        yield f"{what} must be a text, not {shown(text)}"
     elif not text.strip():
         yield f"{what} is empty"
     elif any("\ud800" <= letter <= "\udfff" for letter in text):
-        yield f"{what} holds half a character ({text!a})"
+        yield f"{what} holds half a character ({text!a:.80})"
 
 
 # ---------------------------------------------------------------- exams
@@ -128,13 +131,15 @@ class Exam:
     name: str = "exam"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "questions", tuple(self.questions))
-        object.__setattr__(self, "texts", tuple(self.texts))
+        for items in ("questions", "texts"):
+            require(getattr(self, items), Iterable, f"An exam takes a list of {items}")
+            object.__setattr__(self, items, tuple(getattr(self, items)))
+        require(self.name, str, "An exam's name is a text")
         if not self.questions:
             raise BadInput(f"The exam {self.name!r} is empty: it needs one question or more.")
         for kind, items in ((Question, self.questions), (Text, self.texts)):
             if strangers := [item for item in items if not isinstance(item, kind)]:
-                raise BadInput(f"An exam takes {kind.__name__}s here, not {strangers[0]!r}.")
+                raise BadInput(f"An exam takes {kind.__name__}s here, not {shown(strangers[0])}.")
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -150,8 +155,8 @@ class Exam:
         """Keep the questions of one capability, and no texts."""
         if capability not in self.capabilities:
             raise BadInput(
-                f"The exam {self.name!r} does not test {capability!r}."
-                f"{did_you_mean(str(capability), self.capabilities)} "
+                f"The exam {self.name!r} does not test {shown(capability)}."
+                f"{did_you_mean(capability, self.capabilities)} "
                 f"It tests: {', '.join(self.capabilities)}."
             )
         kept = [question for question in self.questions if question.capability == capability]
@@ -160,7 +165,8 @@ class Exam:
     def sample(self, n: int, seed: int = 0) -> "Exam":
         """Draw n questions, each capability in proportion, and as large a part of the texts."""
         if type(n) is not int or not 1 <= n <= len(self):
-            raise BadInput(f"A sample has 1 to {len(self)} questions, not {n!r}.")
+            raise BadInput(f"A sample has 1 to {len(self)} questions, not {shown(n)}.")
+        require(seed, int, "seed is a whole number")
         rng = random.Random(seed)
         groups: dict[str, list[int]] = {}
         for number, question in enumerate(self.questions):
@@ -210,10 +216,9 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
     A line is a question, `{"capability": ..., "prompt": ..., "choices": [...], "answer": 0}`, or a
     text for the language loss, `{"capability": "language", "text": ...}`.
     """
-    if not isinstance(source, str | os.PathLike):
-        raise BadInput(f"An exam is named by a text or a path, not {source!r}.")
+    require(source, (str, os.PathLike), "An exam is named by a text or a path")
     name = os.fspath(source)
-    return _built_in(name) if name in BUILT_IN else _read_exam(Path(name), Path(name).stem)
+    return _built_in(name) if name in BUILT_IN else _read_exam(Path(name), as_path(name).stem)
 
 
 @cache
@@ -247,17 +252,14 @@ _HOW_TO_WRITE_A_LINE = (
 
 def _parse(line: str) -> Question | Text:
     """Read one line of an exam."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"this is not JSON ({error})") from error
+    row = from_json(line)
     if not isinstance(row, dict):
         raise BadInput(f"this is not a JSON object but {line.strip()[:40]}")
     kind: type[Question] | type[Text] = Text if "text" in row else Question
     wanted = [item.name for item in fields(kind)]
     missing = [f"{key!r} is missing" for key in wanted if key not in row]
     unknown = [
-        f"unknown key {key!r}.{did_you_mean(key, wanted)}" for key in row if key not in wanted
+        f"unknown key {shown(key)}.{did_you_mean(key, wanted)}" for key in row if key not in wanted
     ]
     _refuse_if(missing + unknown)
     return kind(**row)
@@ -279,12 +281,10 @@ def score(
     from caplab.likelihood import likelihoods
     from caplab.models import Subject
 
-    if not isinstance(subject, Subject):
-        raise BadInput(f'score needs a Subject, such as load("pocket"), not {subject!r:.60}.')
-    if not isinstance(exam, Exam):
-        raise BadInput(f"score needs an Exam, such as exam() or exam(path), not {exam!r:.60}.")
+    require(subject, Subject, 'score needs a Subject, such as load("pocket")')
+    require(exam, Exam, "score needs an Exam, such as exam() or exam(path)")
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise BadInput(f"batch_size is a whole number from 1 on, not {batch_size!r}.")
+        raise BadInput(f"batch_size is a whole number from 1 on, not {shown(batch_size)}.")
     found = likelihoods(subject, exam, batch_size, progress=progress)
     return Scorecard(
         subject=subject.name,
@@ -296,6 +296,26 @@ def score(
         characters=tuple(tuple(map(len, question.choices)) for question in exam.questions),
         text_losses=found.texts,
     )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_nats(value: Any) -> bool:
+    """Tell a log-likelihood; NaN is what a diverged model gives, and `compare` says so."""
+    return value != value or not math.isnan(real(value))
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
+    "capability": lambda name: isinstance(name, str),
+    "answer": _is_count,
+    "loglikelihoods": lambda row: isinstance(row, tuple) and all(map(_is_nats, row)),
+    "characters": lambda row: isinstance(row, tuple) and all(map(_is_count, row)),
+    "text_losses": lambda pair: (
+        isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and _is_count(pair[1])
+    ),
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -312,17 +332,28 @@ class Scorecard:
     text_losses: tuple[tuple[float, int], ...] = ()  # nats and predicted tokens of each text
 
     def __post_init__(self) -> None:
-        for name in ("capability", "answer", "loglikelihoods", "characters", "text_losses"):
-            items = (
-                tuple(item) if isinstance(item, list) else item for item in getattr(self, name)
-            )
-            object.__setattr__(self, name, tuple(items))
+        whose = f"The scorecard of {shown(self.subject)}"
+        for name, kind in _KINDS.items():
+            items = getattr(self, name)
+            require(items, (tuple, list), f"{whose} needs a list as {name}")
+            rows = [tuple(item) if isinstance(item, list) else item for item in items]
+            object.__setattr__(self, name, tuple(rows))
+            if strangers := [item for item in rows if not kind(item)]:
+                raise BadInput(f"{whose} has {shown(strangers[0])} among its {name}.")
+        self._check(whose)
+
+    def _check(self, whose: str) -> None:
+        """Refuse answers that do not belong to one set of questions."""
+        if not all(isinstance(text, str) for text in (self.subject, self.exam, self.fingerprint)):
+            raise BadInput(f"{whose} needs texts as subject, exam and fingerprint.")
         shape = [len(item) for item in self.loglikelihoods]
         fits = len(self.capability) == len(self.answer) == len(shape)
         if not fits or shape != [len(item) for item in self.characters]:
-            raise BadInput(f"The scorecard of {self.subject!r} does not have one entry per item.")
+            raise BadInput(f"{whose} does not have one entry per item.")
         if not all(0 <= answer < count for answer, count in zip(self.answer, shape, strict=True)):
-            raise BadInput(f"The scorecard of {self.subject!r} has an answer out of range.")
+            raise BadInput(f"{whose} has an answer out of range.")
+        if not shape:
+            raise BadInput(f"{whose} has no questions.")
 
     @property
     def chosen(self) -> list[int]:
@@ -338,7 +369,7 @@ class Scorecard:
     def correct_norm(self) -> list[bool]:
         """Tell the same by log-likelihood per character: its `acc_norm`."""
         pairs = zip(self.loglikelihoods, self.characters, strict=True)
-        rates = [[nats / n for nats, n in zip(*pair, strict=True)] for pair in pairs]
+        rates = [list(map(per_character, *pair)) for pair in pairs]
         return [_best(rate) == answer for rate, answer in zip(rates, self.answer, strict=True)]
 
     @property
@@ -377,6 +408,7 @@ class Scorecard:
         """Return one row per item; with its exam, the questions stand beside the answers."""
         import pandas as pd
 
+        require(exam, (Exam, type(None)), "to_pandas takes the Exam that was answered")
         if exam is not None and exam.fingerprint != self.fingerprint:
             raise BadInput(f"These answers were given to {self.exam!r}, not to {exam.name!r}.")
         columns: dict[str, Any] = {"capability": self.capability}
@@ -443,6 +475,11 @@ class Scorecard:
         head = "<tr><th>capability</th><th>n</th><th>accuracy</th><th>95 % interval</th></tr>"
         title = f"<caption><b>{escape(self.subject)}</b> on {escape(self.exam)}</caption>"
         return f"<table>{title}{head}{rows}</table>{self._footer()}"
+
+
+def per_character(nats: float, characters: int) -> float:
+    """Divide a log-likelihood as lm-evaluation-harness does: an empty choice is never the best."""
+    return nats / characters if characters else -math.inf
 
 
 def _best(values: Sequence[float]) -> int:

@@ -131,8 +131,8 @@ def test_4_jupyterlab_listens_to_this_machine_alone_and_keeps_its_token():
     text = (ROOT / "lab.py").read_text(encoding="utf-8")
     command = lab.jupyter(8888, no_browser=True)
     assert "--ServerApp.ip=localhost" in command
-    assert "--LabApp.news_url=None" in command
-    assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in command
+    (settings,) = json.loads(lab.NO_NEWS).values()
+    assert settings == {"fetchNews": "false", "checkForUpdates": False}
     assert not re.search(r"token\s*=\s*['\"]{2}|password\s*=|allow_origin|0\.0\.0\.0", text)
 
 

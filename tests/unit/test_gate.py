@@ -20,6 +20,8 @@ from caplab.exam import Exam, Question, Scorecard, score
 from caplab.gate import gate
 from caplab.models import load
 
+gating = sys.modules["caplab.gate"]  # whose name is that of the function
+
 THINGS = ["pot", "dog", "cat", "cup", "box", "car", "sun", "sea", "hat"]
 THINGS += ["pen", "bed", "bus", "egg", "fish", "tree", "door", "road", "shoe"]
 KINDS = ("model", "adapter", "scorecard", "samples")
@@ -174,14 +176,14 @@ def test_a_failure_that_nobody_foresaw_is_no_verdict_either(monkeypatch, argumen
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("caplab.gate.compare", broken)
+    monkeypatch.setattr(gating, "compare", broken)
     assert main(["gate", *arguments("scorecard", "copy")]) == 2
     assert "out of luck" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("budget", ["a little", "-0.1", "2", "nan"])
 def test_a_budget_that_is_none_is_refused_before_anything_is_scored(budget, monkeypatch, arguments):
-    monkeypatch.setattr("caplab.gate.scorecard_of", lambda *_: pytest.fail("it was scored"))
+    monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
     try:
         code = main(["gate", *arguments("model", "copy"), f"--budget={budget}"])
     except SystemExit as stopped:
@@ -325,7 +327,7 @@ def test_a_result_never_replaces_what_was_given(place, arguments, capsys):
 def test_a_place_that_takes_no_result_is_refused_before_anything_is_scored(
     tmp_path, monkeypatch, arguments, capsys
 ):
-    monkeypatch.setattr("caplab.gate.scorecard_of", lambda *_: pytest.fail("it was scored"))
+    monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
     for out in (tmp_path / "nowhere" / "gate.json", tmp_path):
         assert main(["gate", *arguments("model", "copy"), f"--json={out}"]) == 2
         assert "cannot be written" in capsys.readouterr().err

@@ -1,8 +1,11 @@
 """The guard, dropped into scripts as people write them, and its rules one by one."""
 
 import gc
+import json
 import math
 import random
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -472,6 +475,46 @@ def test_processes_beside_the_main_one_act_on_its_verdict(
     assert run.state.global_step == 4
     assert beside.restored_step == 0
     assert said() == []  # once is enough
+
+
+TWO_PROCESSES = """
+import json, os, sys
+import torch
+import caplab as cl
+from trl import SFTConfig, SFTTrainer
+
+base = cl.load("pocket")
+start = [weight.clone() for weight in base.model.parameters()]
+guard = cl.RegressionGuard("classics", budget=0.05, every=5, action="rollback")
+settings = SFTConfig(
+    output_dir=sys.argv[1], max_steps=40, learning_rate=1e-2, bf16=False, save_strategy="no",
+    report_to="none", use_cpu=True, ddp_backend="gloo",
+)
+trainer = SFTTrainer(
+    model=base.model, processing_class=base.tokenizer, args=settings,
+    train_dataset=cl.task()["train"], callbacks=[guard],
+)
+trainer.train()
+now = trainer.accelerator.unwrap_model(trainer.model).parameters()
+found = {
+    "processes": trainer.accelerator.num_processes,
+    "steps": trainer.state.global_step,
+    "restored": guard.restored_step,
+    "as before": all(map(torch.equal, start, now)),
+}
+with open(os.path.join(sys.argv[1], os.environ["RANK"]), "w") as file:
+    json.dump(found, file)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_train_together_roll_back_together(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*launch, str(script), str(tmp_path)], check=True, timeout=300)
+    one, other = (json.loads((tmp_path / rank).read_text()) for rank in "01")
+    assert one == other == {"processes": 2, "steps": 10, "restored": 0, "as before": True}
 
 
 # ---------------------------------------------------------------- at the door

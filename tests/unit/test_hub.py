@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from drill import fault
 from hub import hub
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2Model
@@ -114,6 +115,7 @@ def test_a_pickle_is_refused_before_it_is_downloaded(visit):
 # ---------------------------------------------------------------- 2: a cut connection
 
 
+@fault("a download's connection is cut", "it goes on where it was cut")
 def test_a_cut_connection_is_taken_up_where_it_was_cut(files, tmp_path):
     """The library remembers whole chunks of 10 MB; here they are smaller, as the model is."""
     chunks = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 10_000"
@@ -124,6 +126,7 @@ def test_a_cut_connection_is_taken_up_where_it_was_cut(files, tmp_path):
     assert load(answer).parameters == tiny.subject().parameters
 
 
+@fault("the hub goes down in mid-download", "what arrived is kept, the next call goes on")
 def test_a_download_that_stops_is_said_and_what_arrived_is_kept(files, tmp_path):
     class Always(dict):
         def pop(self, file, default):
@@ -156,6 +159,7 @@ def test_without_a_network_and_a_copy_a_model_is_refused_at_once(visit):
     assert seconds[1] < 5
 
 
+@fault("offline, with half a model", "it is not taken for a whole one")
 def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(files, tmp_path):
     half = tmp_path / "models--org--mine" / "snapshots" / "abc"
     half.mkdir(parents=True)
@@ -197,6 +201,7 @@ def test_a_slow_server_is_waited_for_as_long_as_it_sends(files, tmp_path):
     assert load(answer).parameters == tiny.subject().parameters
 
 
+@fault("the hub accepts and says nothing", "it is given up after seconds, in words")
 def test_a_server_that_says_nothing_is_given_up_after_five_seconds(files, tmp_path):
     with hub({"org/mine": files}, pause={"org/mine": 30}) as there:
         (answer,), (seconds,), _ = ask(there.address, tmp_path, "org/mine")
@@ -216,6 +221,7 @@ def test_a_download_that_the_disk_has_no_room_for_does_not_begin(files, tmp_path
     assert there.sent == []
 
 
+@fault("the disk fills up in mid-download", "the download ends in words, nothing half is used")
 def test_a_disk_that_fills_up_on_the_way_ends_the_download_in_words(files, tmp_path):
     """No file may grow beyond 50 kB here: to the program that is a disk which takes no more."""
 
@@ -233,6 +239,7 @@ def test_a_disk_that_fills_up_on_the_way_ends_the_download_in_words(files, tmp_p
 # ---------------------------------------------------------------- 9: a wrong checksum
 
 
+@fault("weights are changed on the way", "their checksum refuses them, nothing is kept")
 def test_weights_that_were_changed_on_the_way_are_refused_and_not_kept(files, tmp_path):
     with hub({"org/mine": files}, damaged=("model.safetensors",)) as there:
         (answer,), *_ = ask(there.address, tmp_path, "org/mine")

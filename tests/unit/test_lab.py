@@ -204,6 +204,23 @@ def test_a_broken_environment_is_made_again(clone):
     assert len(clone.installs()) == 6
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda lock: b"",
+        lambda lock: lock[: lock.index(b"\ntorch==")],
+        lambda lock: lock[: lock.index(b"transformers==") + 12],
+        lambda lock: lock.replace(b"numpy==", b"num\xf0y==", 1),
+        lambda lock: lock.replace(b"pandas==", b"pandas-=", 1),
+    ],
+)
+def test_a_damaged_lock_is_named_before_anything_is_installed(clone, harm):
+    lock = clone.path / "requirements.lock"
+    lock.write_bytes(harm(lock.read_bytes()))
+    assert "git restore requirements.lock" in str(clone.run())
+    assert clone.installs() == []
+
+
 def test_a_half_deleted_old_environment_is_cleared_away(clone):
     old = clone.path / ".venv.old"
     old.mkdir()

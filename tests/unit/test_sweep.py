@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import tiny
+from drill import fault
 
 import caplab.sweep  # noqa: F401  (whose name is that of the function)
 from caplab.errors import BadInput
@@ -212,6 +213,7 @@ def test_other_weights_or_other_looks_are_other_runs(model, pretended, tmp_path)
     "harm",
     [lambda text: text[: len(text) // 2], lambda text: "", lambda text: text.replace("0.9", "0.8")],
 )
+@fault("a file in a sweep's store is damaged", "it is set aside, its run made again")
 def test_a_damaged_file_is_set_aside_and_its_run_made_again(model, pretended, tmp_path, harm):
     whole = sweep(QUICK, model, n_jobs=1, store=tmp_path)
     victim = next(iter(files(tmp_path)))
@@ -320,6 +322,7 @@ def test_what_a_dead_worker_had_in_hand_is_done_again(model, pretended, monkeypa
     assert atlas.failed.empty
 
 
+@fault("a recipe kills every worker", "it is listed with its reason, the others go on")
 def test_a_recipe_that_kills_every_worker_is_given_up_and_the_others_are_not(
     model, pretended, monkeypatch
 ):
@@ -331,6 +334,7 @@ def test_a_recipe_that_kills_every_worker_is_given_up_and_the_others_are_not(
     assert "its worker died 3 times, at last working alone" in atlas.failed["reason"][0]
 
 
+@fault("a sweep's worker is killed (SIGKILL)", "every run once, the same numbers")
 @pytest.mark.slow
 def test_kill_9_of_a_worker_in_the_middle_loses_and_changes_nothing(model, undisturbed, tmp_path):
     store, killed = tmp_path / "store", []
@@ -358,6 +362,7 @@ sweep(recipes, sys.argv[1], n_jobs=1, store=sys.argv[2])
 """
 
 
+@fault("a sweep is killed as a whole", "it goes on where it was, nothing is repeated")
 @pytest.mark.slow
 def test_a_sweep_killed_as_a_whole_goes_on_where_it_was(model, undisturbed, tmp_path):
     child = subprocess.Popen([sys.executable, "-c", SCRIPT, model, str(tmp_path)])
