@@ -246,7 +246,7 @@ def higher_rate_forgets_more(atlas: Atlas) -> _Evidence:
 
 @claim(
     "A learning rate above 1e-4 causes regression, even with LoRA.",
-    "the reference lesson",
+    "a widely read tutorial",
     "against it: LoRA Without Regret 2025",
 )
 def lora_above_1e_4_regresses(atlas: Atlas) -> _Evidence:
@@ -426,7 +426,7 @@ def _level(atlas: Atlas, by: str) -> float:
 
 @claim(
     "A smaller rank forgets less.",
-    "common advice; so does the reference lesson",
+    "common advice, also of a widely read tutorial",
 )
 def smaller_rank_forgets_less_at_one_rate(atlas: Atlas) -> _Evidence:
     """Compare the smallest and the largest rank at every rate that both were tried at."""

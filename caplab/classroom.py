@@ -208,7 +208,7 @@ def _verdict(guess: Guess) -> str:
         exact, close = off <= 0.02, off <= 0.1
     if exact:
         return "You saw it coming."
-    return "Close." if close else "What made the difference? Look for it in the figure."
+    return "Close." if close else "What made the difference? Look for the reason."
 
 
 def _told(value: Any) -> str:
