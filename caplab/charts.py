@@ -36,6 +36,7 @@ _LINES: dict[str, dict[str, Any]] = {
 _TITLES = {"full": "full fine-tuning", "lora": "LoRA"}
 _NARROWEST = 0.2  # of an axis: points of a hundredth are not to look like cliffs
 _SOURCES = {"original": "original text", "self": "own text"}
+_DOSES = "solid line: original text; dotted: own text"
 _BAND = "band: 95 % interval over {} seeds (Student's t)"
 
 
@@ -70,10 +71,8 @@ def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "ful
     rate = learning_rate or max(replayed.runs["learning_rate"])
     runs = atlas.select(method=method, learning_rate=rate)
     tables = _doses(runs, method)
-    note = (
-        f"{_about(atlas)}, {METHODS[method]} {spoken_rate(rate)}\n{_BAND.format(len(runs.seeds))}"
-    )
-    picture = Picture(_dose_finding(tables), 8.0, 5.2, note)
+    note = f"{_about(atlas)}, {METHODS[method]} {spoken_rate(rate)}; {_DOSES}\n"
+    picture = Picture(_dose_finding(tables), 8.0, 5.2, note + _BAND.format(len(runs.seeds)))
     axes = picture.subplots()
     names: list[tuple[float, str, str]] = []
     shares = sorted({share for table in tables.values() for share in table["replay"]})

@@ -381,7 +381,7 @@ def lora_forgets_less_at_one_rate(atlas: Atlas) -> _Evidence:
     """Compare the methods at every rate that both were tried at."""
     return _Evidence(
         seeds=_lora_less_full(atlas, "classics"),
-        unit="of the classics, LoRA less full, mean over all rates",
+        unit="of the classics, LoRA minus full, mean over all rates",
         above=0,
         holds="At one learning rate, LoRA keeps more of the classics than full fine-tuning",
         fails="At one learning rate, LoRA keeps less of the classics than full fine-tuning",
@@ -400,7 +400,7 @@ def lora_keeps_more_at_matched_task(atlas: Atlas) -> _Evidence:
     along = ", ".join(f"{signed(interval(gap)[0])} at task {number(x)}" for x, gap in others)
     return _Evidence(
         seeds=_gap(atlas, level),
-        unit="of the classics, LoRA less full",
+        unit="of the classics, LoRA minus full",
         above=0,
         holds=f"At task {number(level)}, LoRA keeps more of the classics than full fine-tuning",
         fails=f"At task {number(level)}, LoRA keeps less of the classics than full fine-tuning",
@@ -438,7 +438,7 @@ def smaller_rank_forgets_less_at_one_rate(atlas: Atlas) -> _Evidence:
     )
     return _Evidence(
         seeds=kept,
-        unit=f"of the classics, rank {small} less rank {large}, mean over the rates",
+        unit=f"of the classics, rank {small} minus rank {large}, mean over the rates",
         above=0,
         holds=f"At one learning rate, rank {small} keeps more of the classics than rank {large}",
         fails=f"At one learning rate, rank {small} keeps less of the classics than rank {large}",
@@ -458,7 +458,7 @@ def smaller_rank_keeps_more_at_matched_task(atlas: Atlas) -> _Evidence:
     kept = pair.kept_at(level, "rank")
     return _Evidence(
         seeds=kept[small] - kept[large],
-        unit=f"of the classics, rank {small} less rank {large}",
+        unit=f"of the classics, rank {small} minus rank {large}",
         above=0,
         holds=f"At task {number(level)}, rank {small} keeps more of the classics than {large}",
         fails=f"At task {number(level)}, rank {small} keeps less of the classics than {large}",
@@ -482,7 +482,7 @@ def replay_keeps_more(atlas: Atlas) -> _Evidence:
     gained = _share(kept, 0.1) - _share(kept, 0)
     return _Evidence(
         seeds=gained.mean(axis=1),
-        unit="of the classics, with 10 % old text less without",
+        unit="of the classics, with 10 % old text minus without",
         above=0,
         holds=f"A tenth of old text keeps more of the classics, {_at(kept)}",
         fails=f"A tenth of old text keeps less of the classics, {_at(kept)}",
@@ -520,7 +520,7 @@ def one_percent_replay_is_enough(atlas: Atlas) -> _Evidence:
         holds=f"One per cent of old text keeps the loss of classics below {number(BUDGET)}",
         fails=f"With one per cent of old text more than {number(BUDGET)} of the classics is lost",
         note="it saves {} of the classics lost without it, and {} of the language loss".format(
-            *map(number, saved)
+            *(number(share) if share > 0 else "none" for share in saved)
         ),
     )
 
@@ -542,7 +542,7 @@ def self_replay_is_as_good(atlas: Atlas) -> _Evidence:
     less = interval(gap.mean(axis=1))[2] < 0
     return _Evidence(
         seeds=gap.mean(axis=1),
-        unit="of the classics, own text less original",
+        unit="of the classics, own text minus original",
         above=-BUDGET,
         holds=f"Text that the model writes itself keeps as much as the original, "
         f"within {number(BUDGET)}{', though less' if less else ''}",
@@ -587,7 +587,11 @@ def _explained(runs: pd.DataFrame) -> float:
     return float(np.corrcoef(runs["kl"], runs["classics"])[0, 1] ** 2)
 
 
-@claim("Facts are forgotten before skills.", "Spurious Forgetting 2025, arXiv 2501.13453")
+@claim(
+    "Facts are forgotten before skills.",
+    "common expectation",
+    "of models made smaller, not tuned: Jin et al. 2023, arXiv 2310.04680",
+)
 def facts_go_before_skills(atlas: Atlas) -> _Evidence:
     """Compare what arithmetic loses with what the capabilities made of facts lose."""
     base = atlas.about["base"]

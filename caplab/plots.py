@@ -286,7 +286,7 @@ def run(
     names = list(points[0].by_capability) if capabilities else []
     rows = min(3, max(1, len(names)))
     columns = -(-len(names) // rows)
-    note = _run_note(run, budget)
+    note = _run_note(run, budget) + "\nsmall panels: one capability each; pale: all" * bool(names)
     picture = Picture(_run_finding(run, budget, guard), 8.0 + 1.9 * columns, 5.2, note)
     grid = picture.add_gridspec(rows, 1 + columns, width_ratios=(3.4, *[1] * columns), wspace=0.06)
     axes = picture.add_subplot(grid[:, 0])
