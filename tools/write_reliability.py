@@ -4,20 +4,24 @@ python tools/write_reliability.py [--check]
 """
 
 import argparse
+import importlib
 import sys
-from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit"), str(ROOT / "tests" / "faults")]
+TESTS = ("tests/faults", "tests/unit")
+sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in TESTS)]
 
 TARGET = ROOT / "docs" / "reliability.md"
 
 HEAD = """# What happens when something goes wrong
 
-Written by `python tools/write_reliability.py` from the drill in [tests/faults](../tests/faults),
-which runs with all other tests. {bad} bad inputs in {places} public functions and commands, and
-{faults} faults.
+Written by `python tools/write_reliability.py` from the drill itself, which runs with all other
+tests, and alone by
+
+    python lab.py test tests/faults
+
+It holds {bad} bad inputs of {places} public functions and commands, and {faults} faults.
 
 ## Bad inputs
 
@@ -30,8 +34,8 @@ and what to do. The model is unchanged afterwards, and the next call works.
 
 ## Faults
 
-| what breaks | what holds all the same |
-| --- | --- |
+| what breaks | what holds all the same | shown in |
+| --- | --- | --- |
 {rows}
 
 ## What is not covered
@@ -43,25 +47,32 @@ and what to do. The model is unchanged afterwards, and the next call works.
   would.
 - Windows and macOS: the rows that limit memory, fill the disk, kill or slow a process run on Linux
   alone.
-- Several GPUs: one device is used. The guard works under data parallelism; that was tested with
-  processes on a CPU, not on GPUs.
+- Several GPUs: `fine_tune` uses one device. The guard works under data parallelism, which a test
+  shows with two processes on a CPU.
 """
 
 
 def page() -> str:
     """Return the page as the drill makes it."""
-    import test_faults  # noqa: F401  (it fills the register)
+    for name in ("test_faults", "test_lab", "test_hub", "test_sweep"):
+        importlib.import_module(name)  # whose tests fill the register
     from bad_inputs import BAD_INPUTS
     from drill import FAULTS
 
-    counts = Counter(bad.where for bad in BAD_INPUTS)
+    places = list(dict.fromkeys(bad.where for bad in BAD_INPUTS))
     return HEAD.format(
         bad=len(BAD_INPUTS),
-        places=len(counts),
+        places=len(places),
         faults=len(FAULTS),
-        inputs="\n".join(f"| `{where}` | {_listed(where, BAD_INPUTS)} |" for where in counts),
-        rows="\n".join(f"| {fault.breaks} | {fault.promise} |" for fault in FAULTS),
+        inputs="\n".join(f"| `{where}` | {_listed(where, BAD_INPUTS)} |" for where in places),
+        rows="\n".join(f"| {f.breaks} | {f.promise} | {_link(f.test)} |" for f in FAULTS),
     )
+
+
+def _link(test: str) -> str:
+    name = test.partition("::")[0]
+    (path,) = (f"{folder}/{name}" for folder in TESTS if (ROOT / folder / name).exists())
+    return f"[{name}](../{path})"
 
 
 def _listed(where: str, rows: list) -> str:

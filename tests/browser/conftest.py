@@ -59,12 +59,13 @@ class Lab:
 
     def start(self) -> None:
         """Open the address that lab.py prints."""
-        self.page.goto(self.address)
+        self.page.goto(f"{self.address}&reset")  # without the tabs of the tests before
         self.page.locator(".jp-Notebook h1").wait_for()
 
     def open(self, notebook: str) -> None:
         """Open a notebook and wait until its kernel is ready for work."""
-        self.page.goto(re.sub(r"/lab[^?]*", f"/lab/tree/{notebook}", self.address))
+        address = re.sub(r"/lab[^?]*", f"/lab/tree/{notebook}", self.address)
+        self.page.goto(f"{address}&reset")
         self.page.locator(".jp-Notebook h1").wait_for()
         self.wait_until_idle()
 

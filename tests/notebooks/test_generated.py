@@ -79,8 +79,11 @@ def test_cells_are_short(path):
 
 @every_lesson
 def test_lines_fit_a_page(path):
+    def unbreakable(line):
+        return "](" in line or line.startswith("|")  # a link, or a table's row
+
     lines = path.read_text("utf-8").splitlines()
-    assert [line for line in lines if len(line) > 79 and "](" not in line] == []
+    assert [line for line in lines if len(line) > 79 and not unbreakable(line)] == []
 
 
 @every_lesson

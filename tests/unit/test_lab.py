@@ -14,6 +14,7 @@ from collections import namedtuple
 from types import ModuleType
 
 import pytest
+from drill import fault
 
 GIGABYTES = namedtuple("GIGABYTES", "free")
 
@@ -163,6 +164,7 @@ def test_the_tests_get_their_own_tools_and_every_argument(clone):
     assert clone.became[-1] == "pytest -k exam --maxfail=1"
 
 
+@fault("the set-up fails in any stage", "the next start begins afresh")
 @pytest.mark.parametrize("stage", ["pip setuptools", "torch==2", "--no-build-isolation"])
 def test_after_a_failure_in_any_stage_the_next_start_begins_afresh(clone, stage):
     clone.fail("download.pytorch.org", f"pip.log {stage}")
@@ -184,6 +186,7 @@ def test_a_failure_in_a_complete_environment_is_remembered_as_well(clone):
     assert clone.lab.stamp() == ["installing"]
 
 
+@fault("the set-up is interrupted (Ctrl-C)", "the next start begins afresh")
 def test_ctrl_c_is_remembered_too(clone, monkeypatch):
     def interrupt(title, *arguments):
         raise KeyboardInterrupt
@@ -204,6 +207,7 @@ def test_a_broken_environment_is_made_again(clone):
     assert len(clone.installs()) == 6
 
 
+@fault("requirements.lock is cut short or flipped", "refused before anything is installed")
 @pytest.mark.parametrize(
     "harm",
     [
@@ -298,6 +302,7 @@ def test_a_disk_too_small_is_said_before_anything_is_downloaded(clone, monkeypat
     assert clone.installs() == []
 
 
+@fault("the disk fills up in the set-up", "that is said, and what to do")
 def test_a_disk_that_fills_up_is_named_as_the_cause(clone, monkeypatch):
     sizes = iter([GIGABYTES(100e9), GIGABYTES(1e6)])
     monkeypatch.setattr(clone.lab.shutil, "disk_usage", lambda path: next(sizes))
@@ -321,6 +326,7 @@ def test_a_second_lab_waits_for_the_first(clone):
     assert second.communicate(timeout=20)[0] == "['done']\n"
 
 
+@fault("the set-up is killed (SIGKILL)", "nobody touches what its pip still fills")
 def test_pip_keeps_the_lock_when_lab_py_is_killed(clone):
     """A kill -9 leaves pip running: nobody may tear down what it still fills."""
     sleep = [sys.executable, "-c", "import time; print('busy', flush=True); time.sleep(60)"]
