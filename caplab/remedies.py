@@ -2,7 +2,7 @@
 
 `interpolate` walks back a part of the way to the base (WiSE-FT, Wortsman et al., 2109.01903), and
 `scale_lora` does so with the adapter's own switch. `recovery` asks whether what is missing was
-forgotten or is only out of habit (Spurious Forgetting, 2501.13453).
+forgotten or is only out of practice (Spurious Forgetting, 2501.13453).
 """
 
 import math
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
 
 import torch
 
-from caplab.errors import BadInput
-from caplab.exam import Exam, Question, Scorecard, score
+from caplab.errors import BadInput, real, require, shown
+from caplab.exam import OVERALL, Exam, Question, Scorecard, score
 from caplab.exam import exam as load_exam
 from caplab.models import Subject
-from caplab.stats import OVERALL, listed, number, wilson
+from caplab.stats import listed, number, wilson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,7 @@ class Blend:
 
     def __init__(self, base: Subject, tuned: Tuned) -> None:
         end = _subject(tuned)
+        require(base, Subject, 'The base is a Subject, such as load("pocket")')
         old, new = _plain(base), _plain(end)
         _check_alike(old, new, base.name, end.name)
         self.subject = Subject(deepcopy(old).eval(), end.tokenizer, end.name)
@@ -61,8 +62,9 @@ class Blend:
     @torch.no_grad()
     def at(self, alpha: float) -> Subject:
         """Move to (1 - alpha) base + alpha tuned; 0 and 1 are the two ends, bit for bit."""
-        if not 0 <= alpha <= 1:
-            raise BadInput(f"alpha is {alpha!r}: give a share from 0 (the base) to 1 (the tuned).")
+        if not 0 <= real(alpha) <= 1:
+            share = "a share from 0 (the base) to 1 (the tuned)"
+            raise BadInput(f"alpha is {shown(alpha)}: give {share}.")
         for mixed, at_0, at_1 in self._weights:
             torch.lerp(at_0, at_1, alpha, out=mixed)
         self.subject.name = f"{self._name}, {alpha:.0%} of the way"
@@ -83,8 +85,10 @@ def scale_lora(tuned: Tuned, scale: float) -> Subject:
     from peft.tuners.lora import LoraLayer
 
     subject = _subject(tuned)
-    if isinstance(scale, bool) or not math.isfinite(scale):
-        raise BadInput(f"scale is {scale!r}: give a number, from 0 (the base) to 1 (the tuned).")
+    if not math.isfinite(real(scale)):
+        raise BadInput(
+            f"scale is {shown(scale)}: give a number, from 0 (the base) to 1 (the tuned)."
+        )
     model = _copy(subject.model)
     layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
     if not layers:
@@ -100,13 +104,12 @@ def scale_lora(tuned: Tuned, scale: float) -> Subject:
 
 def _subject(tuned: Tuned) -> Subject:
     """Take the subject out of a run."""
-    subject = getattr(tuned, "subject", tuned)
+    subject: Subject | None = getattr(tuned, "subject", tuned)
     if subject is None:
         raise BadInput(
             "This run was loaded without its weights. Save it with run.save(folder, weights=True)."
         )
-    if not isinstance(subject, Subject):
-        raise BadInput(f"Give a Run or a Subject, not {tuned!r:.60}.")
+    require(subject, Subject, "Give a Run or a Subject")
     return subject
 
 
@@ -123,20 +126,23 @@ def _plain(subject: Subject) -> Any:
     return _copy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
+def _kind(weight: torch.Tensor) -> str:
+    """Say what must agree of two weights: `(128, 128), float32, cpu`."""
+    return f"{tuple(weight.shape)}, {str(weight.dtype).removeprefix('torch.')}, {weight.device}"
+
+
 def _check_alike(old: Any, new: Any, base: str, tuned: str) -> None:
     """Refuse two models of which no weight-by-weight mixture exists."""
-    shapes = [{name: p.shape for name, p in model.named_parameters()} for model in (old, new)]
-    for name in [
-        name for name in shapes[0] | shapes[1] if shapes[0].get(name) != shapes[1].get(name)
-    ]:
-        sizes = [tuple(found[name]) if name in found else "missing" for found in shapes]
+    kinds = [{name: _kind(p) for name, p in model.named_parameters()} for model in (old, new)]
+    for name in [name for name in kinds[0] | kinds[1] if kinds[0].get(name) != kinds[1].get(name)]:
+        sizes = [found.get(name, "missing") for found in kinds]
         raise BadInput(
             f"{tuned} was not tuned from {base}: {name} is {sizes[1]} here and {sizes[0]} there. "
             "Only a model and its own fine-tuning can be mixed, weight by weight."
         )
 
 
-# ---------------------------------------------------------------- forgotten, or out of habit?
+# ---------------------------------------------------------------- forgotten, or out of practice?
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,8 @@ class Recovered:
         if self.lost < _FEWEST:
             return "little was lost"
         if low > 0.5:
-            return "out of habit"
-        return "forgotten" if high < 0.5 else "part habit, part forgotten"
+            return "out of practice"
+        return "forgotten" if high < 0.5 else "partly forgotten"
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,8 +190,9 @@ class Recovery:
 
     def __getitem__(self, name: str) -> Recovered:
         rows = {row.capability: row for row in self.rows}
-        if name not in rows:
-            raise KeyError(f"This recovery has no row {name!r}. It has {listed(list(rows))}.")
+        if name not in list(rows):
+            has = listed(list(rows))
+            raise BadInput(f"This recovery has no row {shown(name)}. It has {has}.")
         return rows[name]
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -242,7 +249,7 @@ def recovery(
     """Train for a few steps on one half of an old exam, and ask the other half; then the reverse.
 
     No question is asked after it was shown, so what comes back was not learned just now: it was
-    there, out of habit. What stays away was forgotten.
+    there, out of practice. What stays away was forgotten.
 
     With `show="questions"` each capability is halved. A fact cannot be learned from other facts; a
     skill such as adding may be, and a mirrored question (hot and cold, cold and hot) is half shown.
@@ -260,10 +267,13 @@ def recovery(
 
     subject, exam = _subject(tuned), exam or getattr(tuned, "exam", None) or load_exam()
     recipe = recipe or Recipe(steps=20, schedule="linear")
+    require(base, Subject, 'The base is a Subject, such as load("pocket")')
+    require(exam, Exam, "recovery needs an Exam, such as exam() or exam(path)")
+    require(recipe, Recipe, "recovery needs a Recipe")
     blank = _blank(base)
     counts: dict[str, Counter[str]] = {}
-    for shown, asked in permutations(_halves(exam, show)):
-        lesson = [{"prompt": q.prompt, "completion": f" {q.choices[q.answer]}"} for q in shown]
+    for told, asked in permutations(_halves(exam, show)):
+        lesson = [{"prompt": q.prompt, "completion": f" {q.choices[q.answer]}"} for q in told]
         part = Exam(tuple(asked), (), exam.name)
         taught, control = (
             fine_tune(who, recipe, lesson, part, every=recipe.steps) for who in (subject, blank)
@@ -276,7 +286,7 @@ def recovery(
 def _halves(exam: Exam, show: Show) -> tuple[list[Question], list[Question]]:
     """Deal the questions of each capability, or the capabilities themselves, to two sides."""
     if show not in get_args(Show):
-        raise BadInput(f"show is {show!r}: choose one of {listed(list(get_args(Show)))}.")
+        raise BadInput(f"show is {shown(show)}: choose one of {listed(list(get_args(Show)))}.")
     sides: tuple[list[Question], list[Question]] = ([], [])
     dealt: Counter[str] = Counter()
     for question in exam.questions:

@@ -1,4 +1,4 @@
-"""Going back a part of the way, and telling forgotten from out of habit."""
+"""Going back a part of the way, and telling forgotten from out of practice."""
 
 import gc
 from collections import Counter
@@ -137,7 +137,7 @@ def test_without_an_adapter_there_is_nothing_to_scale():
         scale_lora(lora(), float("nan"))
 
 
-# ---------------------------------------------------------------- forgotten, or out of habit?
+# ---------------------------------------------------------------- forgotten, or out of practice?
 
 
 def questions(n=20):
@@ -194,7 +194,7 @@ def test_nothing_is_asked_that_was_shown_and_all_is_asked_once(school, show):
     assert lessons[0][1][0] == {"prompt": "facts 0", "completion": " yes"}
 
 
-def test_what_comes_back_unseen_was_out_of_habit_and_what_does_not_was_forgotten(school):
+def test_what_comes_back_unseen_was_out_of_practice_and_what_does_not_was_forgotten(school):
     school(lambda question: question.capability == "facts", lambda q: q.prompt == "facts 3")
     found = recovery(tiny.subject(), tiny.subject(), questions())
 
@@ -202,9 +202,9 @@ def test_what_comes_back_unseen_was_out_of_habit_and_what_does_not_was_forgotten
     assert found["skills"] == Recovered("skills", 20, 20, 20, 0, 0)
     assert found["overall"] == Recovered("overall", 40, 40, 40, 20, 1)
     assert [row.finding for row in found.rows] == [
-        "out of habit",
+        "out of practice",
         "forgotten",
-        "part habit, part forgotten",
+        "partly forgotten",
     ]
 
 
@@ -214,18 +214,18 @@ def test_four_lost_questions_say_nothing(school):
 
     assert found["facts"].lost == 4
     assert found["facts"].finding == "little was lost"
-    assert found["overall"].finding == "out of habit"
+    assert found["overall"].finding == "out of practice"
 
 
 def test_a_recovery_shows_its_counts(school):
     school(lambda question: question.capability == "facts")
     found = recovery(tiny.subject(), tiny.subject(), questions())
 
-    line = "facts       20  20    20    20    0             1.00 (.84 to 1.00)  out of habit"
+    line = "facts       20  20    20    20    0             1.00 (.84 to 1.00)  out of practice"
     assert line in repr(found)
     assert "<td>1.00 (.84 to 1.00)</td>" in found._repr_html_()
     assert found.to_pandas()["back"].tolist() == [20, 0, 20]
-    with pytest.raises(KeyError, match="facts, skills and overall"):
+    with pytest.raises(BadInput, match="facts, skills and overall"):
         found["fact"]
 
 
