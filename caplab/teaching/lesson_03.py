@@ -25,8 +25,8 @@ def check_03_1(left_at: Callable[[Any, float], Any]) -> str:
         isinstance(found, int | float),
         f"Return one number, not a {type(found).__name__}: what is left of the classics.",
     )
-    expect(found != 10, "This is the step. Asked is what is left of the classics at that look.")
-    expect(found != 0.8, "This is the task. Asked is what is left of the classics there.")
+    expect(found != 10, "This is the step. What is left of the classics at that look?")
+    expect(found != 0.8, "This is the task. What is left of the classics at that look?")
     expect(found != 0.6, "This is the last look. Take the *first* one that reaches the level.")
     expect(found == 0.7, f"At level .7 the first look has .7 of the classics; you found {found}.")
     expect(left_at(curve, 0.9) == 0.6, "A task of exactly the level counts as reached: use `>=`.")
