@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -33,6 +34,7 @@ __all__ = ["Exam", "Question", "Scorecard", "Text", "exam", "score", "write_atom
 LANGUAGE = "language"
 OVERALL = "overall"  # the row of all questions, in every table
 BUILT_IN = ("classics", "task")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FORMAT = {"format": "caplab scorecard", "version": 1}
 
 
@@ -78,6 +80,8 @@ def _question_problems(question: Question) -> Iterator[str]:
     yield from _text_problems("capability", question.capability)
     if question.capability == LANGUAGE:
         yield f'the capability "{LANGUAGE}" is kept for texts: give the question another one'
+    if isinstance(question.capability, str) and _CONTROL.search(question.capability):
+        yield f"capability holds a line break or a control character ({question.capability!a:.80})"
     if question.capability == OVERALL:
         yield f'"{OVERALL}" is the row of all questions: give the capability another name'
     yield from _text_problems("prompt", question.prompt)
@@ -137,8 +141,8 @@ class Exam:
         require(self.name, str, "An exam's name is a text")
         if not self.questions:
             raise BadInput(f"The exam {self.name!r} is empty: it needs one question or more.")
-        for kind, items in ((Question, self.questions), (Text, self.texts)):
-            if strangers := [item for item in items if not isinstance(item, kind)]:
+        for kind, given in ((Question, self.questions), (Text, self.texts)):
+            if strangers := [item for item in given if not isinstance(item, kind)]:
                 raise BadInput(f"An exam takes {kind.__name__}s here, not {shown(strangers[0])}.")
 
     @property

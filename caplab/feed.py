@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from functools import cache, lru_cache
 from itertools import cycle, islice
 from typing import Any, TypeAlias
@@ -17,10 +17,10 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from caplab import world
-from caplab.errors import BadInput, refusing
+from caplab.errors import BadInput, refusing, shown
 from caplab.models import Subject, measuring
 from caplab.recipe import Recipe
-from caplab.rows import FORMATS, check_rows, is_file, read_rows
+from caplab.rows import FORMATS, check_rows, is_file, read_rows, trimmed
 
 __all__ = ["Rows", "Task", "digest", "mixture", "open_task", "own_words", "tokens"]
 
@@ -42,10 +42,11 @@ def open_task(task: Task | None) -> tuple[Dataset, Dataset | None]:
         return _dataset(splits, "The task"), None
     if "train" not in splits:
         raise BadInput(f"The task needs a split named 'train'; it has: {', '.join(splits)}.")
-    test = splits.get("test")
+    train, test = splits["train"], splits.get("test")
+    without = test is None or (isinstance(test, Sized) and not len(test))
     return (
-        _dataset(splits["train"], "The task's training split"),
-        _dataset(test, "The task's test split") if test is not None and len(test) else None,
+        _dataset(train, "The task's training split"),
+        None if without else _dataset(test, "The task's test split"),
     )
 
 
@@ -57,27 +58,35 @@ def _built_in() -> DatasetDict:
 def _dataset(rows: Rows, what: str) -> Dataset:
     """Take a `Dataset`, or make one of a JSONL file, of texts or of rows; refuse what is none."""
     if isinstance(rows, str | os.PathLike) and is_file(rows):
-        return Dataset.from_list(read_rows(rows))
+        return _table(read_rows(rows), os.fspath(rows))
     if isinstance(rows, str | bytes | os.PathLike):
         raise BadInput(
             f"{what} is a single text. Give a file (.jsonl), a list of texts or a datasets.Dataset."
         )
-    if not isinstance(rows, Dataset):
-        rows = _from_items(list(rows), what)
-    if not len(rows):
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        raise BadInput(f"{what} is {shown(rows)}. Give a list of rows, or Dataset.from_dict(...).")
+    items = rows.to_list() if isinstance(rows, Dataset) else _rows(list(rows), what)
+    if not items:
         raise BadInput(f"{what} is empty. It needs rows with the columns {FORMATS}.")
-    columns = rows.column_names
+    columns = list(map(str, items[0]))
     if not ({"prompt", "completion"} <= set(columns) or {"text", "messages"} & set(columns)):
         raise BadInput(f"{what} has the columns {', '.join(columns)}. It needs {FORMATS}.")
-    check_rows(rows.to_list(), what)
-    return rows
+    check_rows(items, what)
+    return rows if isinstance(rows, Dataset) else _table(trimmed(items), what)
 
 
-def _from_items(items: list[Any], what: str) -> Dataset:
+def _table(rows: list[dict[str, Any]], what: str) -> Dataset:
+    """Make a dataset; its messages must be of one kind throughout, whatever else they carry."""
+    with refusing(f"{what} does not fit into one table"):
+        return Dataset.from_list(rows)
+
+
+def _rows(items: list[Any], what: str) -> list[dict[str, Any]]:
+    """Take texts, or rows; refuse a mixture and what is neither."""
     if all(isinstance(item, str) for item in items):
-        return Dataset.from_dict({"text": items})
+        return [{"text": item} for item in items]
     if all(isinstance(item, Mapping) for item in items):
-        return Dataset.from_list([dict(item) for item in items])
+        return [dict(item) for item in items]
     kinds = ", ".join(sorted({type(item).__name__ for item in items}))
     raise BadInput(f"{what} holds {kinds}. Give texts, or rows with the columns {FORMATS}.")
 

@@ -20,6 +20,7 @@ __all__ = [
     "make_folder",
     "read_sealed",
     "read_text",
+    "remove",
     "write_atomically",
     "write_sealed",
 ]
@@ -101,6 +102,14 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, to make room for a new one."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+
+
 def write_sealed(
     path: str | os.PathLike[str], content: dict[str, Any], *, allow_nan: bool = True
 ) -> None:
@@ -137,7 +146,8 @@ def read_sealed(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadInput(f"{wrong}: it holds no JSON object.")
     if "seal" not in content:
-        raise BadInput(f"{wrong} that was saved here: it carries no seal.")
+        marked = shown(content.get("format"))
+        raise BadInput(f"{wrong}: it carries no seal, and is marked {marked}.")
     if content.pop("seal") != _seal(content):
         raise BadInput(f"{wrong} any more: it was changed or damaged after it was saved.")
     return content

@@ -39,7 +39,7 @@ from transformers import (
 )
 from transformers.trainer_callback import CallbackHandler
 
-from caplab.errors import BadInput
+from caplab.errors import BadInput, require, shown
 from caplab.exam import Exam, Scorecard, score
 from caplab.exam import exam as load_exam
 from caplab.models import Subject
@@ -386,12 +386,25 @@ def _tokenizer(*candidates: Any) -> PreTrainedTokenizerBase:
 
 def _check_options(guard: RegressionGuard) -> None:
     if guard.action not in get_args(Action):
-        raise BadInput(f"action is {guard.action!r}: choose one of {', '.join(get_args(Action))}.")
+        choices = ", ".join(get_args(Action))
+        raise BadInput(f"action is {shown(guard.action)}: choose one of {choices}.")
     for name, least in (("every", 1), ("patience", 0)):
         value = getattr(guard, name)
         if type(value) is not int or value < least:
-            raise BadInput(f"{name} is {value!r}: give a whole number from {least} on.")
+            raise BadInput(f"{name} is {shown(value)}: give a whole number from {least} on.")
     check_options(guard.budget, guard.confidence, guard.metric)
+    require(guard.tokenizer, (PreTrainedTokenizerBase, type(None)), "tokenizer is the model's own")
+    require(guard.task_loss, (str, type(None)), "task_loss names a value that the Trainer logs")
+    _check_before(guard.before, guard.exam)
+
+
+def _check_before(before: Scorecard | None, exam: Exam) -> None:
+    """Refuse a base's answers to other questions before hours of training, not after."""
+    if before is None:
+        return
+    require(before, Scorecard, "before is the base's Scorecard, score(base, exam)")
+    if before.fingerprint != exam.fingerprint:
+        raise BadInput(f"before answers {before.exam!r}, and the guard asks {exam.name!r}.")
 
 
 def _check_replicated(args: TrainingArguments) -> None:

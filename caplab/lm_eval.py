@@ -18,9 +18,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from caplab.errors import BadInput
+from caplab.errors import BadInput, real, require, shown
 from caplab.exam import Exam, Question, Scorecard
-from caplab.files import read_text, write_atomically
+from caplab.files import as_path, from_json, make_folder, read_text, write_atomically
 from caplab.stats import listed
 
 __all__ = ["exam_from_lm_eval", "is_lm_eval", "scorecard_from_lm_eval", "write_samples"]
@@ -54,11 +54,12 @@ class _Item(NamedTuple):
 
 def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
     """Read the answers of one model from a samples file, or from a folder of them."""
-    items = _read(Path(path).expanduser())
+    items = _read(as_path(path))
+    lines = "".join(item.line for item in items)
     return Scorecard(
-        subject=_model(Path(path).expanduser()),
+        subject=_model(as_path(path)),
         exam=_title(items),
-        fingerprint=sha256("".join(item.line for item in items).encode()).hexdigest()[:16],
+        fingerprint=sha256(lines.encode(errors="surrogatepass")).hexdigest()[:16],
         capability=tuple(item.capability for item in items),
         answer=tuple(item.answer for item in items),
         loglikelihoods=tuple(item.loglikelihoods for item in items),
@@ -72,7 +73,7 @@ def exam_from_lm_eval(path: str | os.PathLike[str]) -> Exam:
     Its fingerprint is that of the scorecard from the same file, so that the answers which you have
     can be compared with the ones that you then get.
     """
-    items = _read(Path(path).expanduser())
+    items = _read(as_path(path))
     questions, problems = [], []
     for number, item in enumerate(items):
         try:
@@ -90,15 +91,17 @@ def write_samples(
 
     For tools that read such files, and to have some where the harness is not installed.
     """
+    require(exam, Exam, "write_samples needs an Exam")
+    require(card, Scorecard, "write_samples needs the Scorecard of that exam")
     if exam.fingerprint != card.fingerprint:
         raise BadInput(f"These answers were given to {card.exam!r}, not to {exam.name!r}.")
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for task in exam.capabilities:
         lines = [
             json.dumps(_sample(number, exam.questions[place], card, place)) + "\n"
             for number, place in enumerate(n for n, c in enumerate(card.capability) if c == task)
         ]
-        write_atomically(Path(folder) / f"samples_{task}_{date}.jsonl", "".join(lines))
+        write_atomically(as_path(folder) / f"samples_{task}_{date}.jsonl", "".join(lines))
 
 
 def _sample(number: int, question: Question, card: Scorecard, place: int) -> Row:
@@ -140,7 +143,8 @@ def _title(items: list[_Item]) -> str:
 def _model(path: Path) -> str:
     """Name the model: lm_eval writes the samples into a folder that is called like it."""
     file = next(iter(_files(path).values()))
-    return file.parent.name.replace("__", "/") if _SAMPLES.fullmatch(file.name) else file.stem
+    folder = file.absolute().parent.name
+    return folder.replace("__", "/") if _SAMPLES.fullmatch(file.name) else file.stem
 
 
 # ---------------------------------------------------------------- files and lines
@@ -189,16 +193,16 @@ def _items(file: Path, task: str) -> list[_Item]:
 
 def _row(line: str) -> Row:
     """Read one line."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"this is not JSON ({error})") from error
+    row = from_json(line)
     if not isinstance(row, dict):
         raise BadInput(f"this is not a JSON object but {line.strip()[:40]}")
     if missing := [repr(key) for key in _KEYS if key not in row]:
         raise BadInput(f"{', '.join(missing)} is missing")
     if type(row["doc_id"]) is not int or not isinstance(row["metrics"], list):
-        raise BadInput(f"doc_id is {row['doc_id']!r}, metrics {row['metrics']!r:.60}")
+        raise BadInput(f"doc_id is {shown(row['doc_id'])}, metrics {shown(row['metrics'])}")
+    calls = row["arguments"].values() if isinstance(row["arguments"], dict) else row["arguments"]
+    if not isinstance(calls, Iterable) or not all(isinstance(c, dict | list) for c in calls):
+        raise BadInput(f"arguments is {shown(row['arguments'])}, and not what the model was asked")
     return row
 
 
@@ -263,6 +267,8 @@ def _all_choices(rows: list[Row]) -> bool:
 def _nats(row: Row) -> list[float]:
     """Return the log-likelihoods; written answers have none."""
     found = row["filtered_resps"]
+    if not isinstance(found, list) or not all(isinstance(pair, list) for pair in found):
+        return []
     try:
         return [float(nats) for nats, _ in found]
     except (TypeError, ValueError):
@@ -274,11 +280,11 @@ def _answer(row: Row, choices: list[str], nats: list[float]) -> int | None:
 
     The harness says for each answer whether it was right, and what contradicts that is not taken.
     """
-    if not nats:
+    if not nats or not _is_grade(row.get("acc", 0)):
         return None
     best, judged = max(range(len(nats)), key=nats.__getitem__), row.get("acc")
     target, texts = str(row["target"]), [text.strip() for text in choices]
-    candidates = [int(target)] if target.isdecimal() else []
+    candidates = [int(target)] if re.fullmatch(r"\d{1,6}", target) else []
     candidates += [texts.index(target.strip())] if texts.count(target.strip()) == 1 else []
     candidates += [best if judged else 1 - best] if len(nats) == 2 and judged is not None else []
     fits = (n for n in candidates if judged is None or bool(judged) == (n == best))
@@ -292,7 +298,7 @@ def _metric(rows: list[Row]) -> str | None:
 
 
 def _is_grade(value: Any) -> bool:
-    return isinstance(value, int | float) and value in (0, 1)
+    return isinstance(value, bool) or real(value) in (0, 1)
 
 
 def _graded(row: Row, task: str, metric: str | None, file: Path) -> _Item:

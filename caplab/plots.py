@@ -22,10 +22,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from caplab.errors import BadInput
-from caplab.exam import Scorecard
+from caplab.exam import OVERALL, Scorecard
 from caplab.stats import (
     HELD,
-    OVERALL,
     REGRESSED,
     UNDERPOWERED,
     Report,

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from operator import index
 from typing import Any, Literal, NoReturn, Self, get_args
 
-from caplab.errors import BadInput, did_you_mean
+from caplab.errors import BadInput, did_you_mean, real, shown
+from caplab.files import from_json
 
 __all__ = ["Method", "Recipe", "ReplaySource", "Schedule"]
 
@@ -43,8 +43,11 @@ class Recipe:
     examples: int | None = None
     seed: int = 0
 
-    def __new__(cls, *_: object, **given: object) -> Self:
+    def __new__(cls, *unnamed: object, **given: object) -> Self:
         """Refuse a name that no field has, before the dataclass does so without a hint."""
+        if unnamed:
+            value = shown(unnamed[0])
+            raise BadInput(f'Name what you give: Recipe(method="full"), not Recipe({value}).')
         _refuse_unknown(given)
         return super().__new__(cls)
 
@@ -66,15 +69,17 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote; a field that is not there keeps its default."""
+        wrong = f"This is not a recipe in JSON: {shown(text)}"
         try:
-            given = json.loads(text)
-        except (TypeError, ValueError):
-            given = None
+            given = from_json(text)
+        except (BadInput, TypeError) as error:
+            raise BadInput(f"{wrong} ({error}).") from error
         if not isinstance(given, dict):
-            raise BadInput(f"This is not a recipe in JSON: {text!r:.80}.")
+            raise BadInput(f"{wrong}.")
         if (version := given.pop("format", _FORMAT)) != _FORMAT:
             raise BadInput(
-                f"The recipe has format {version!r}, this caplab reads {_FORMAT}. Update caplab."
+                f"The recipe has format {shown(version)}, this caplab reads {_FORMAT}. "
+                "Update caplab."
             )
         return cls(**given)
 
@@ -102,7 +107,7 @@ _ALWAYS_SHOWN = ("method", "learning_rate")
 
 def _refuse(name: str, value: object, wanted: str, advice: str = "") -> NoReturn:
     """Say what was wrong, what was given and what to do."""
-    raise BadInput(f"{name} must be {wanted}; you gave {value!r}.{advice and ' ' + advice}")
+    raise BadInput(f"{name} must be {wanted}; you gave {shown(value)}.{advice and ' ' + advice}")
 
 
 def _refuse_unknown(given: Iterable[str]) -> None:
@@ -111,7 +116,7 @@ def _refuse_unknown(given: Iterable[str]) -> None:
         if name not in known:
             near = _SYNONYMS.get(name)
             hint = f" Did you mean {near!r}?" if near else did_you_mean(name, known)
-            raise BadInput(f"A recipe has no {name!r}.{hint} It has: {', '.join(known)}.")
+            raise BadInput(f"A recipe has no {shown(name)}.{hint} It has: {', '.join(known)}.")
 
 
 # What other libraries call the same thing.
@@ -134,11 +139,8 @@ def _number(wanted: str, allowed: Callable[[float], bool], advice: str = "") -> 
     """Make the rule of a field that holds a number."""
 
     def rule(name: str, value: Any) -> float:
-        try:
-            number = math.nan if isinstance(value, bool | str) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not (math.isfinite(number) and allowed(number)):
+        number = real(value)
+        if not (number < float("inf") and allowed(number)):
             _refuse(name, value, wanted, advice)
         return number + 0.0  # -0.0 becomes 0.0, for equal recipes have equal hashes
 
@@ -152,11 +154,13 @@ def _count(least: int, advice: str = "", *, most: int = 10**9, or_none: bool = F
     def rule(name: str, value: Any) -> int | None:
         if value is None and or_none:
             return None
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        try:
+            count = least - 1 if isinstance(value, bool) else index(value)
+        except TypeError:
+            count = least - 1
+        if not least <= count <= most:
             _refuse(name, value, wanted, advice)
-        if not least <= index(value) <= most:
-            _refuse(name, value, wanted, advice)
-        return index(value)
+        return count
 
     return rule
 
@@ -166,7 +170,7 @@ def _one_of(choices: Any) -> _Rule:
 
     def rule(name: str, value: Any) -> str:
         words = get_args(choices)
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             _refuse(name, value, " or ".join(map(repr, words)))
         return str(value)
 
@@ -175,9 +179,9 @@ def _one_of(choices: Any) -> _Rule:
 
 def _modules(name: str, value: Any) -> str | tuple[str, ...]:
     """Take one of the two words for many modules, or their names."""
-    if value in ("all-linear", "attention"):
-        return str(value)
     if isinstance(value, str):
+        if value in ("all-linear", "attention"):
+            return value
         value = (value,)
     names = tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(each, str) and each for each in names):

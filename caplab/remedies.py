@@ -104,7 +104,8 @@ def scale_lora(tuned: Tuned, scale: float) -> Subject:
 
 def _subject(tuned: Tuned) -> Subject:
     """Take the subject out of a run."""
-    subject: Subject | None = getattr(tuned, "subject", tuned)
+    given: Any = tuned
+    subject: Subject | None = getattr(given, "subject", given)
     if subject is None:
         raise BadInput(
             "This run was loaded without its weights. Save it with run.save(folder, weights=True)."

@@ -4,16 +4,15 @@ A row holds `prompt` and `completion`, or `messages`, or `text`; where it holds 
 of these counts. Prompt and completion may be texts or chat messages, both of one kind.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from caplab.errors import BadInput
-from caplab.files import read_text
+from caplab.errors import BadInput, shown
+from caplab.files import from_json, read_text
 
-__all__ = ["FORMATS", "check_rows", "is_file", "read_rows"]
+__all__ = ["FORMATS", "check_rows", "is_file", "read_rows", "trimmed"]
 
 FORMATS = "`prompt` and `completion`, or `messages`, or `text`"
 _COLUMNS = (("prompt", "completion"), ("messages",), ("text",))
@@ -31,8 +30,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not numbered:
         raise BadInput(f"{path} is empty. It needs one row a line, with {FORMATS}.")
     _refuse(f"{path}", [(f"line {n}", row) for n, row in numbered])
-    columns = _columns(numbered[0][1])
-    return [{column: row[column] for column in columns} for _, row in numbered]
+    return trimmed([row for _, row in numbered])
 
 
 def check_rows(rows: Iterable[Mapping[str, Any]], what: str) -> None:
@@ -40,11 +38,17 @@ def check_rows(rows: Iterable[Mapping[str, Any]], what: str) -> None:
     _refuse(what, [(f"row {n}", row) for n, row in enumerate(rows)])
 
 
+def trimmed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep of sound rows what is trained on: a dataset bears no others of mixed kinds."""
+    columns = _columns(rows[0])
+    return [{column: row[column] for column in columns} for row in rows]
+
+
 def _parsed(line: str) -> Any:
     """Read one line; what it is not, `_problems` will say."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return from_json(line)
+    except BadInput as error:
         return error
 
 
@@ -69,9 +73,9 @@ def _problems(row: Any, first: tuple[str, ...]) -> Iterator[str]:
     """Find everything that is wrong with one row."""
     columns = _columns(row)
     if isinstance(row, Exception):
-        yield f"this is not JSON ({row})"
+        yield str(row)
     elif not isinstance(row, Mapping):
-        yield f"this is not a JSON object but {row!r:.40}"
+        yield f"this is not a JSON object but {shown(row)}"
     elif not columns:
         yield f"it holds {', '.join(map(str, row)) or 'nothing'}"
     elif columns != first:

@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from caplab.errors import BadInput
+from caplab.errors import BadInput, refusing
 from caplab.exam import Exam, Scorecard, score
-from caplab.files import make_folder, read_sealed, write_sealed
+from caplab.files import as_path, make_folder, read_sealed, remove, write_sealed
 from caplab.models import Subject, load
 from caplab.recipe import Recipe
 
@@ -80,7 +80,9 @@ class Run:
     def final(self) -> Scorecard:
         """Return the tuned subject's answers to the exam on the classics."""
         card = self._final("final", self.exam)
-        assert card is not None
+        if card is None:
+            why = self.trouble or "It was cut short, and loaded without its weights."
+            raise BadInput(f"This run has no final scorecard. {why}")
         return card
 
     @property
@@ -109,9 +111,10 @@ class Run:
         `run.json` comes last and is moved into place whole: a folder that has it is complete.
         """
         path = make_folder(folder)
-        (path / "run.json").unlink(missing_ok=True)
+        _check_place(path)
+        remove(path / "run.json")
         for name in _CARDS:
-            (path / f"{name}.json").unlink(missing_ok=True)
+            remove(path / f"{name}.json")
             # A diverged model cannot answer; its points and its base's scorecards are kept.
             card = self.cards.get(name) if self.trouble else getattr(self, name)
             if card:
@@ -128,8 +131,9 @@ class Run:
         adapter = hasattr(self.subject.model, "peft_config")
         # PEFT would ask the hub whether the vocabulary has grown; a recipe never lets it grow.
         options = {"save_embedding_layers": False} if adapter else {}
-        self.subject.model.save_pretrained(folder, **options)
-        self.subject.tokenizer.save_pretrained(folder)
+        with refusing(f"The weights cannot be saved in {str(folder)!r}"):
+            self.subject.model.save_pretrained(folder, **options)
+            self.subject.tokenizer.save_pretrained(folder)
 
     def _facts(self) -> dict[str, Any]:
         """Return what run.json says."""
@@ -140,17 +144,21 @@ class Run:
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote; the subject too, if its weights are there."""
-        path = Path(folder)
+        path = as_path(folder)
         if not (path / "run.json").is_file():
             raise BadInput(f"{str(path)!r} holds no complete run: there is no run.json in it.")
         facts = read_sealed(path / "run.json", "run")
-        return cls(
-            recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
-            points=[Point(**point) for point in facts.pop("points")],
-            cards={card.stem: Scorecard.load(card) for card in _cards_in(path)},
-            subject=load(path / "weights") if (path / "weights").is_dir() else None,
-            **facts,
-        )
+        cards = {card.stem: Scorecard.load(card) for card in _cards_in(path)}
+        if "before" not in cards:
+            raise BadInput(f"{str(path)!r} holds no complete run: there is no before.json in it.")
+        with refusing(f"{path / 'run.json'} is not a run of this version of caplab"):
+            return cls(
+                recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
+                points=[Point(**point) for point in facts.pop("points")],
+                cards=cards,
+                subject=load(path / "weights") if (path / "weights").is_dir() else None,
+                **facts,
+            )
 
     # ---------------------------------------------------------------- in words
 
@@ -186,6 +194,13 @@ class Run:
 _CARDS = ("before", "before_task", "final", "final_task")
 _APART = ("recipe", "points", "subject", "exam", "task_exam", "cards")  # not plain JSON
 _PLAIN = [field.name for field in fields(Run) if field.name not in _APART]
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder whose `weights` are somebody else's: a run's take their place."""
+    ours = any((folder / name).is_file() for name in ("run.json", "before.json"))
+    if (folder / "weights").exists() and not ours:
+        raise BadInput(f"{folder / 'weights'} is not a run's, and would be lost: name another.")
 
 
 def _cards_in(folder: Path) -> list[Path]:

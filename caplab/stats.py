@@ -44,12 +44,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from numbers import Real
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from caplab.errors import BadInput, did_you_mean, refusing
-from caplab.exam import Scorecard
+from caplab.errors import BadInput, did_you_mean, real, refusing, require, shown
+from caplab.exam import OVERALL, Scorecard, per_character
 from caplab.files import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -60,7 +59,10 @@ __all__ = [
     "Report",
     "Row",
     "bootstrap",
+    "check_budget",
+    "check_confidence",
     "check_options",
+    "check_seed",
     "compare",
     "items_needed",
     "listed",
@@ -77,7 +79,6 @@ METRICS = {
     "probability": "the right answer's own probability; its change is relative to the start",
 }
 REGRESSED, HELD, UNDERPOWERED = "REGRESSED", "HELD", "UNDERPOWERED"
-OVERALL = "overall"
 STILL = 1e-4  # nats: what scoring itself moves by with batch size, device or library version
 COLLAPSE = 0.1  # kept of a word's probability: with less, an answer is preferred, but not said
 WORD = 5  # characters
@@ -175,11 +176,12 @@ class Report:
         return f"{change}, {level} from {self.written(row.low)} to {self.written(row.high)}"
 
     def __getitem__(self, name: str) -> Row:
-        rows = {row.name: row for row in self.rows}
-        if name not in rows:
-            hint = did_you_mean(name, rows) or f" It has {listed(list(rows))}."
-            raise BadInput(f"This report has no row {name!r}.{hint}")
-        return rows[name]
+        for row in self.rows:
+            if row.name == name:
+                return row
+        names = [row.name for row in self.rows]
+        hint = did_you_mean(name, names) or f" It has {listed(names)}."
+        raise BadInput(f"This report has no row {shown(name)}.{hint}")
 
     def show(self) -> None:
         """Display the table in a notebook; print it elsewhere."""
@@ -248,6 +250,8 @@ def compare(
     reasons stand at the head of this module.
     """
     check_options(budget, confidence, metric)
+    check_seed(seed)
+    budget, confidence = float(budget), float(confidence)  # of numpy's kinds not all are JSON's
     _check_same_exam(before, after)
     import numpy as np
 
@@ -289,8 +293,10 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 
     Scipy has it, too, but importing it would take longer than scoring the exam.
     """
-    if not 0 <= successes <= n or n < 1:
-        raise BadInput(f"{successes} successes of {n}: give 0 <= successes <= n and n >= 1.")
+    if not 0 <= real(successes) <= real(n) < math.inf or n < 1:
+        counts = f"{shown(successes)} successes of {shown(n)}"
+        raise BadInput(f"{counts}: give 0 <= successes <= n and n >= 1.")
+    check_confidence(confidence)
     z, share = _z(1 - confidence), successes / n
     centre = share + z * z / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -317,8 +323,7 @@ def power(
     Exact, over all outcomes of counting answers; that probabilities may acquit is not counted on.
     """
     _check_plan(drop, budget, confidence, churn, capabilities)
-    if n < 1:
-        raise BadInput(f"n is {n}: an exam has at least one item.")
+    _check_count("n", n)
     return _power(n, drop, budget, (1 - confidence) / capabilities, churn)
 
 
@@ -337,8 +342,8 @@ def items_needed(
     `items_needed(0)` one that calls harmless training HELD.
     """
     _check_plan(drop, budget, confidence, churn, capabilities)
-    if not 0 < power < 1:
-        raise BadInput(f"power is {power}: give a probability between 0 and 1, such as .8.")
+    if not 0 < real(power) < 1:
+        raise BadInput(f"power is {shown(power)}: give a probability between 0 and 1, such as .8.")
     alpha = (1 - confidence) / capabilities
     few, enough = 0, 8
     while _power(enough, drop, budget, alpha, churn) < power:
@@ -654,13 +659,13 @@ def _read(card: Scorecard, metric: str) -> Any:
     """Return one entry per item: what was answered, and how probable the right answer was."""
     import numpy as np
 
-    per_character = metric == "accuracy_norm"
+    normed = metric == "accuracy_norm"
     fields = ("right", "share", "log_probability", "words", "chance", "graded", "value")
     items = np.zeros(len(card.capability), dtype=[(field, float) for field in fields])
-    scores, answers = _scores(card, per_character), np.array(card.answer)
+    scores, answers = _scores(card, normed), np.array(card.answer)
     likeliest = scores.max(axis=1, keepdims=True)
     odds = np.exp(scores - likeliest)
-    items["right"] = card.correct_norm if per_character else card.correct
+    items["right"] = card.correct_norm if normed else card.correct
     share = odds[np.arange(len(items)), answers] / odds.sum(axis=1)
     items["share"] = np.maximum(share, sys.float_info.min)
     right = [scores[answer] for scores, answer in zip(card.loglikelihoods, answers, strict=True)]
@@ -674,15 +679,15 @@ def _read(card: Scorecard, metric: str) -> Any:
     return items
 
 
-def _scores(card: Scorecard, per_character: bool) -> Any:
+def _scores(card: Scorecard, normed: bool) -> Any:
     """Return the choices' log-likelihoods as a table (items, choices), short rows padded."""
     import numpy as np
 
     table = np.full((len(card.answer), max(map(len, card.loglikelihoods))), -np.inf)
     for item, scores in enumerate(card.loglikelihoods):
-        table[item, : len(scores)] = np.maximum(scores, _SMALLEST)
-        if per_character:
-            table[item, : len(scores)] /= card.characters[item]
+        finite = np.maximum(scores, _SMALLEST)
+        rates = map(per_character, finite, card.characters[item]) if normed else finite
+        table[item, : len(scores)] = list(rates)
     broken = np.isnan(table).any(axis=1)
     if broken.any():
         item = int(broken.argmax())
@@ -696,27 +701,46 @@ def _scores(card: Scorecard, per_character: bool) -> Any:
 
 def check_options(budget: float, confidence: float, metric: str) -> None:
     """Refuse what `compare` cannot work with; a guard asks before hours of training, not after."""
-    if metric not in METRICS:
+    if metric not in list(METRICS):
         known = "; ".join(f"{name!r}: {meaning}" for name, meaning in METRICS.items())
         raise BadInput(
-            f"metric is {metric!r}. Choose one of {known}.{did_you_mean(metric, METRICS)}"
+            f"metric is {shown(metric)}. Choose one of {known}.{did_you_mean(metric, METRICS)}"
         )
-    if not (isinstance(budget, Real) and 0 <= budget < 1):
+    check_budget(budget)
+    check_confidence(confidence)
+
+
+def check_budget(budget: float) -> None:
+    """Refuse what is no drop that one could accept."""
+    if not 0 <= real(budget) < 1:
         raise BadInput(
-            f"budget is {budget!r}: give the drop you accept, a share from 0 up to 1, such as .02."
+            f"budget is {shown(budget)}: give the drop you accept, a share from 0 up to 1, "
+            "such as .02."
         )
-    if not (isinstance(confidence, Real) and 0.5 <= confidence < 1):
-        raise BadInput(f"confidence is {confidence!r}: give a share from .5 up to 1, such as .95.")
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse what no interval is made for."""
+    if not 0.5 <= real(confidence) < 1:
+        raise BadInput(
+            f"confidence is {shown(confidence)}: give a share from .5 up to 1, such as .95."
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no random numbers start from."""
+    if type(seed) is not int or seed < 0:
+        raise BadInput(f"seed is {shown(seed)}: give a whole number from 0 on.")
+
+
+def _check_count(name: str, value: int) -> None:
+    if type(value) is not int or value < 1:
+        raise BadInput(f"{name} is {shown(value)}: give a whole number, at least one.")
 
 
 def _check_same_exam(before: Scorecard, after: Scorecard) -> None:
     for card in (before, after):
-        if not isinstance(card, Scorecard):
-            raise BadInput(f"compare needs two scorecards, such as score(...), not {card!r:.60}.")
-        if not card.capability:
-            raise BadInput(
-                f"The scorecard of {card.subject!r} has no questions: there is nothing to compare."
-            )
+        require(card, Scorecard, "compare needs two scorecards, such as score(...)")
     if OVERALL in before.capability:
         raise BadInput(f"A capability is called {OVERALL!r}, as the last row is: rename it.")
     same_items = before.capability == after.capability and before.answer == after.answer
@@ -740,17 +764,17 @@ def _check_plan(
     drop: float, budget: float, confidence: float, churn: float, capabilities: int
 ) -> None:
     check_options(budget, confidence, "accuracy")
-    if not (drop >= 0 and churn >= 0 and drop + 2 * churn < 1):
+    if not (real(drop) >= 0 and real(churn) >= 0 and drop + 2 * churn < 1):
         raise BadInput(
-            f"drop is {drop}, churn {churn}: give shares of 0 or more with drop + 2 churn below 1."
+            f"drop is {shown(drop)}, churn {shown(churn)}: give shares of 0 or more with "
+            "drop + 2 churn below 1."
         )
     if drop == budget:
         raise BadInput(
             f"A drop of exactly the budget ({budget}) is neither REGRESSED nor HELD, however many "
             "items there are: plan for a larger drop, or for 0."
         )
-    if capabilities < 1:
-        raise BadInput(f"capabilities is {capabilities}: an exam has at least one.")
+    _check_count("capabilities", capabilities)
 
 
 # ---------------------------------------------------------------- words and tables

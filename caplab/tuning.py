@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 import caplab
-from caplab.errors import BadInput
+from caplab.errors import BadInput, require, shown
 from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
@@ -59,6 +59,7 @@ def fine_tune(
     scorecards, such as `run.before` and `run.final`, answer all of it.
     """
     _check(subject, recipe, every, exam, task_exam)
+    _check_watchers(on_point, stop, callbacks)
     clock = Clock()
     with _TURN, random_state_kept(subject.device):
         train, test = open_task(task)
@@ -83,15 +84,23 @@ def fine_tune(
 
 def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
     """Refuse at the door what would fail in the depths of a library."""
-    if not isinstance(subject, Subject):
-        raise BadInput(f'fine_tune needs a Subject, such as load("pocket"), not {subject!r:.60}.')
-    if not isinstance(recipe, Recipe):
-        raise BadInput(f"fine_tune needs a Recipe as its second argument, not {recipe!r:.60}.")
+    require(subject, Subject, 'fine_tune needs a Subject, such as load("pocket")')
+    require(recipe, Recipe, "fine_tune needs a Recipe as its second argument")
     if every is not None and (type(every) is not int or every < 1):
-        raise BadInput(f"every counts the steps from one point to the next, not {every!r}.")
+        raise BadInput(f"every counts the steps from one point to the next, not {shown(every)}.")
     for exam in exams:
-        if exam is not None and not isinstance(exam, Exam):
-            raise BadInput(f"An exam is made by exam() or exam(path); this is {exam!r:.60}.")
+        require(exam, (Exam, type(None)), "fine_tune needs an Exam, such as exam() or exam(path)")
+
+
+def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
+    """Refuse what could not be told how the training goes."""
+    if on_point is not None and not callable(on_point):
+        raise BadInput(f"on_point is a function that takes a Point, not {shown(on_point)}.")
+    require(stop, (threading.Event, type(None)), "stop is a threading.Event")
+    require(callbacks, Sequence, "callbacks is a list of callbacks, such as [guard]")
+    for each in callbacks:
+        kind = isinstance(each, type) and issubclass(each, TrainerCallback)
+        require(each, type if kind else TrainerCallback, "A callback is a TrainerCallback")
 
 
 def _steps_to_look(steps: int, every: int | None) -> set[int]:

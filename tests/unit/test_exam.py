@@ -8,6 +8,7 @@ import tiny
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, Question, Scorecard, Text, exam, score, write_atomically
+from caplab.files import write_sealed
 
 FRANCE = Question("capitals", "The capital of France is", ("Paris", "Rome"), 0)
 ITALY = Question("capitals", "The capital of Italy is", ("Paris", "Rome"), 1)
@@ -247,7 +248,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"there is no folder '.*nowhere'"):
         SMALL.save(tmp_path / "nowhere" / "a.jsonl")
-    with pytest.raises(BadInput, match="cannot be written: Is a directory"):
+    with pytest.raises(BadInput, match="cannot be written: it is a folder"):
         SMALL.save(tmp_path)
 
 
@@ -282,14 +283,16 @@ def test_a_scorecard_comes_back_digit_for_digit(tmp_path):
     [
         ("", "Expecting value"),
         ("[1]", "no JSON object"),
-        ("{}", "marked .*None"),
-        ('{"format": "caplab report", "version": 1}', "marked .*caplab report"),
-        ('{"format": "caplab scorecard", "version": 2}', "'version': 2"),
-        ('{"format": "caplab scorecard", "version": 1}', "missing 7 required"),
+        ("{}", "no seal, and is marked None"),
+        ('{"format": "caplab gate 1"}', "no seal, and is marked 'caplab gate 1'"),
+        ({"format": "caplab report", "version": 1}, "marked .*caplab report"),
+        ({"format": "caplab scorecard", "version": 2}, "'version': 2"),
+        ({"format": "caplab scorecard", "version": 1}, "missing 7 required"),
     ],
 )
 def test_what_is_no_scorecard_is_refused(tmp_path, content, message):
-    (tmp_path / "card.json").write_text(content)
+    write = write_sealed if isinstance(content, dict) else write_atomically
+    write(tmp_path / "card.json", content)
     with pytest.raises(BadInput, match=rf"card\.json is not a scorecard: .*{message}"):
         Scorecard.load(tmp_path / "card.json")
 

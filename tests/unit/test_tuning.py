@@ -665,7 +665,7 @@ def test_wrong_arguments_are_refused_at_the_door(arguments, said):
 
 @pytest.mark.parametrize("name", ["exam", "task_exam"])
 def test_what_is_no_exam_is_refused(name):
-    with pytest.raises(BadInput, match=r"made by exam.*this is 'classics'"):
+    with pytest.raises(BadInput, match=r"needs an Exam.*not 'classics'"):
         tune(**{name: "classics"})
 
 
