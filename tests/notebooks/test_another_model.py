@@ -1,0 +1,31 @@
+"""One word changes the model: every solution runs on a Llama that knows nothing.
+
+There, `cl.claim` reports what was found and asserts nothing.
+"""
+
+import nbformat
+import pytest
+import tiny
+from nbclient import NotebookClient
+from test_running import ROOT
+
+SOLUTIONS = sorted(ROOT.glob("solutions/*.ipynb"))
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory):
+    """A random Llama in a folder, whose tokens are short, so that it needs more room."""
+    folder = tmp_path_factory.mktemp("another") / "llama"
+    subject = tiny.subject("llama", max_position_embeddings=256)
+    subject.model.save_pretrained(folder)
+    subject.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_on_another_model_as_it_is(path, llama, monkeypatch):
+    monkeypatch.setenv("CAPLAB_MODEL", str(llama))
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
