@@ -15,17 +15,17 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from caplab.errors import BadInput, did_you_mean, refusing
+from caplab.errors import BadInput, did_you_mean, real, refusing, require, shown
+from caplab.files import as_path, check_target, draft_of
 from caplab.recipe import Recipe
 from caplab.run import Point
 
-__all__ = ["Atlas", "atlas", "interval"]
+__all__ = ["Atlas", "atlas", "check_task", "interval"]
 
 FIELDS = [field.name for field in fields(Recipe)]
 LORA_FIELDS = ["rank", "alpha", "target_modules", "dropout"]
@@ -112,9 +112,10 @@ class Atlas:
 
     def _fits(self, name: str, wanted: Any) -> Any:
         """Tell for each run whether a column of it is as wanted."""
-        if name not in self.runs.columns:
+        if name not in list(self.runs.columns):
             near = did_you_mean(name, self.runs.columns)
-            raise BadInput(f"The atlas has no {name!r}.{near} A recipe has: {', '.join(FIELDS)}.")
+            fields = ", ".join(FIELDS)
+            raise BadInput(f"The atlas has no {shown(name)}.{near} A recipe has: {fields}.")
         column = self.runs[name]
         if callable(wanted):
             return np.array([bool(wanted(value)) for value in column])
@@ -128,6 +129,7 @@ class Atlas:
     def nearest(self, recipe: Recipe) -> Recipe:
         """Return the recipe of the atlas that is most like this one, with its seed if it can be."""
         self._refuse_empty()
+        require(recipe, Recipe, "An atlas is asked for a Recipe")
         found = min(self.recipes, key=lambda other: _distance(recipe, other))
         return found.change(seed=recipe.seed if recipe.seed in self.seeds else found.seed)
 
@@ -146,7 +148,10 @@ class Atlas:
         """
         self._refuse_empty()
         varying = _varying(self.runs, [])
-        by = [by] if isinstance(by, str) else list(by or varying or ["method"])
+        names = by if isinstance(by, Iterable) and not isinstance(by, str) else [by]
+        by = [name for name in names if name is not None] or varying or ["method"]
+        for name in by:
+            self._fits(name, lambda _: True)
         rows = []
         for values, group in self.runs.groupby(by, sort=True, dropna=False):
             _refuse_mixed(group, by)
@@ -169,6 +174,7 @@ class Atlas:
 
     def _runs_of(self, recipe: Recipe) -> list[str]:
         """Return the hashes of a recipe's runs, whatever their seed."""
+        require(recipe, Recipe, "An atlas is asked for a Recipe")
         known = self._index.get(_key(recipe), {})
         as_long = [steps for steps in known if steps >= recipe.steps]
         cut = recipe.schedule == "constant" and as_long
@@ -198,10 +204,12 @@ class Atlas:
 
         Other fields that vary within a group are held at the recipe's defaults.
         """
+        check_task(task)
         return _matched(self._ways(by), task, by)
 
     def kept_at(self, task: float, by: str = "method") -> pd.DataFrame:
         """Return the same seed by seed: a row for each seed, a column for each group."""
+        check_task(task)
         return _kept_at(self._ways(by), task)
 
     def frontier(self, by: str = "method") -> pd.DataFrame:
@@ -234,6 +242,8 @@ class Atlas:
         Within it stays a recipe whose whole interval over seeds does; of equals, the one that keeps
         more. Choosing flatters the chosen: try the recipe on fresh seeds before you rely on it.
         """
+        if not 0 <= real(budget) < 1:
+            raise BadInput(f"budget is {shown(budget)}: give the drop you accept, such as 0.05.")
         pooled = self.summary([*(_varying(self.runs, []) or ["method"]), "steps", "base_classics"])
         pooled = pooled.loc[:, ~pooled.columns.duplicated()]
         worst = pooled["classics_low"].fillna(pooled["classics"]) - pooled["base_classics"]
@@ -256,8 +266,8 @@ class Atlas:
         """
         from pyarrow import parquet
 
-        target = Path(path).expanduser()
-        draft = target.with_name(f".{target.name}.{uuid4().hex}")
+        target = check_target(path)
+        draft = draft_of(target)
         with refusing(f"{target} cannot be written"):
             try:
                 checked = {"compression": "zstd", "write_page_checksum": True}
@@ -282,12 +292,19 @@ class Atlas:
         """Read what `save` wrote."""
         from pyarrow import parquet
 
-        if not Path(path).expanduser().is_file():
+        place = as_path(path)
+        if not place.is_file():
             raise BadInput(f"There is no atlas {os.fspath(path)!r}.")
         with refusing(f"{os.fspath(path)!r} is not an atlas"):
-            table = parquet.read_table(Path(path).expanduser(), page_checksum_verification=True)
+            table = parquet.read_table(place, page_checksum_verification=True)
+            if _META not in (table.schema.metadata or {}):
+                raise ValueError("no sweep of the lab wrote it")
             extra = json.loads(table.schema.metadata[_META])
-            frame = table.to_pandas()
+            return cls._of_table(table.to_pandas(), extra)
+
+    @classmethod
+    def _of_table(cls, frame: pd.DataFrame, extra: Mapping[str, Any]) -> Self:
+        """Take apart what `_table` put together."""
         ends = [name for name in frame.columns if name.startswith(_END)]
         runs = frame.drop_duplicates("hash")[["hash", *FIELDS, *ends]].reset_index(drop=True)
         return cls(
@@ -436,6 +453,12 @@ def _held(group: pd.DataFrame, by: str) -> pd.DataFrame:
     return group
 
 
+def check_task(task: float) -> None:
+    """Refuse what is no accuracy to be matched at."""
+    if not 0 <= real(task) <= 1:
+        raise BadInput(f"task is {shown(task)}: give a task accuracy from 0 to 1, such as 0.9.")
+
+
 def _matched(ways: _Ways, task: float, by: str) -> pd.DataFrame:
     """Pool the seeds of what each group keeps at a task accuracy."""
     rows = []
@@ -471,11 +494,11 @@ def _is(column: pd.Series, value: Any) -> Any:
         text = value if isinstance(value, str) else ",".join(value)
         return (column == text).to_numpy()
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    return np.isclose(numbers, float(value), rtol=1e-6, atol=0)
+    return np.isclose(numbers, real(value), rtol=1e-6, atol=0)
 
 
 def _spoken(chosen: Mapping[str, Any]) -> str:
-    words = [f"{name}={'...' if callable(v) else repr(v)}" for name, v in chosen.items()]
+    words = [f"{name}={'...' if callable(v) else shown(v)}" for name, v in chosen.items()]
     return ", ".join(words)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from caplab.atlas import Atlas
-from caplab.errors import BadInput
+from caplab.atlas import Atlas, check_task
+from caplab.errors import BadInput, require
 from caplab.plots import (
     INK,
     METHODS,
@@ -45,6 +45,7 @@ def rates(atlas: Atlas, *, task: float = 0.9) -> Picture:
 
     The title says from which rate on a method learns the task, and what it keeps there.
     """
+    _check(atlas, task)
     found = {method: _swept(atlas, method) for method in METHODS if _has(atlas, method)}
     note = f"{_about(atlas)}\n{_BAND.format(len(atlas.seeds))}; all questions asked at the end"
     title = _and([_first_rate(method, table, task) for method, table in found.items()])
@@ -67,6 +68,7 @@ def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "ful
     At one learning rate: the highest that was tried with replay, if none is given, since there is
     most to be kept.
     """
+    _check(atlas)
     replayed = atlas.select(method=method, replay=lambda share: share > 0)
     rate = learning_rate or max(replayed.runs["learning_rate"])
     runs = atlas.select(method=method, learning_rate=rate)
@@ -93,6 +95,7 @@ def ranks(atlas: Atlas, *, learning_rate: float | None = None, task: float = 0.9
     The rate is the highest that every rank was tried at, if none is given; the task accuracy is
     lowered until every rank reaches it in every seed.
     """
+    _check(atlas, task)
     lora = atlas.select(method="lora", target_modules="all-linear", replay=0)
     known = sorted(set(map(int, lora.runs["rank"])))
     rate = learning_rate or _common_rate(lora, known)
@@ -122,6 +125,7 @@ def frontier(atlas: Atlas, by: str = "method", *, task: float = 0.9) -> Picture:
 
     The title compares them at one task accuracy, or at the highest below it that all reach.
     """
+    _check(atlas, task)
     table = atlas.frontier(by)
     if table.empty:
         raise BadInput(f"No task accuracy from .3 on is reached in every seed, by any {by}.")
@@ -145,6 +149,12 @@ def frontier(atlas: Atlas, by: str = "method", *, task: float = 0.9) -> Picture:
     axes.xaxis.set_major_formatter(tick)
     name_ends(axes, names)
     return picture
+
+
+def _check(atlas: Atlas, task: float = 0.9) -> None:
+    """Refuse what cannot be drawn."""
+    require(atlas, Atlas, "Give an Atlas, which is what sweep returns and atlas() opens")
+    check_task(task)
 
 
 # ---------------------------------------------------------------- lines and bands
@@ -198,7 +208,9 @@ def _doses(runs: Atlas, method: str) -> dict[str, pd.DataFrame]:
 
 def _common_rate(lora: Atlas, known: Sequence[int]) -> float:
     tried = [set(lora.select(rank=rank).runs["learning_rate"]) for rank in known]
-    return float(max(set.intersection(*tried)))
+    if shared := set.intersection(*tried):
+        return float(max(shared))
+    raise BadInput("No learning rate was tried with every rank: select ranks that share one.")
 
 
 def _reached_by_all(atlas: Atlas, by: str, task: float) -> tuple[float, pd.DataFrame]:

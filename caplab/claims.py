@@ -20,7 +20,7 @@ from scipy import stats
 
 from caplab.atlas import FIELDS, Atlas, interval
 from caplab.atlas import atlas as open_atlas
-from caplab.errors import BadInput, did_you_mean
+from caplab.errors import BadInput, did_you_mean, require, shown
 from caplab.plots import spoken_rate
 from caplab.stats import number, signed
 
@@ -88,9 +88,10 @@ def all(atlas: Atlas | None = None) -> Findings:
 
 def check(name: str, atlas: Atlas | None = None) -> Finding:
     """Measure one claim on an atlas: the shipped one, if none is given."""
-    if name not in _CLAIMS:
-        near = did_you_mean(str(name), _CLAIMS)
-        raise BadInput(f"There is no claim {name!r}.{near} There are: {', '.join(_CLAIMS)}.")
+    require(atlas, (Atlas, type(None)), "A claim is measured on an Atlas, such as atlas()")
+    if name not in list(_CLAIMS):
+        near = did_you_mean(name, _CLAIMS)
+        raise BadInput(f"There is no claim {shown(name)}.{near} There are: {', '.join(_CLAIMS)}.")
     return _CLAIMS[name](open_atlas() if atlas is None else atlas)
 
 

@@ -4,6 +4,7 @@ Each returns a plain value that can be read anywhere; in a notebook a widget is 
 and hints are kept in the memory of the kernel and nowhere else: nothing is stored, nothing is sent.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from caplab import teaching
-from caplab.errors import BadInput, did_you_mean
+from caplab.errors import BadInput, did_you_mean, real, require, shown
 from caplab.stats import number
 
 if TYPE_CHECKING:
@@ -178,18 +179,26 @@ def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
 
     `options` is a list or a range of choices; a tuple of two numbers is a slider between them.
     """
+    for text, what in ((question, "A question"), (key, "A key")):
+        require(text, str, f"{what} is a text")
     slides = isinstance(options, tuple)
-    if slides and not (len(options) == 2 and all(isinstance(end, int | float) for end in options)):
-        raise BadInput(f"A slider has two ends, as in (0, 1), not {options!r}. Choices: a list.")
-    if len(options) < 2:
-        raise BadInput(f"A guess needs two options or more, not {options!r}.")
+    if slides and not (
+        len(options) == 2 and -math.inf < real(options[0]) < real(options[1]) < math.inf
+    ):
+        wanted = "A slider has two ends, the lower first, as in (0, 1)"
+        raise BadInput(f"{wanted}, not {shown(options)}. Choices: a list.")
+    if not isinstance(options, Sequence) or isinstance(options, str) or len(options) < 2:
+        raise BadInput(f"A guess needs a list of two options or more, not {shown(options)}.")
     _GUESSES[key] = Guess(question, options if slides else list(options))
     return _GUESSES[key]
 
 
 def reveal(key: str, result: Any) -> Note:
     """Show a guess and what came out, side by side."""
+    require(key, str, "A key is a text")
     guess = _GUESSES.get(key)
+    if guess is not None and guess.slides and math.isnan(real(result)):
+        raise BadInput(f"The guess {key!r} was a number, and the result is {shown(result)}.")
     if guess is None or guess.value is None:
         if guess:
             guess.result = result
@@ -228,10 +237,10 @@ class Quiz(_Front):
 
     def answer(self, letter: str, question: int = 1) -> Note:
         """Answer a question by its letter, as a click does."""
-        asked = self.questions[question - 1]
+        asked = self.questions[_place(question, self.questions) - 1]
         letters = _letters(asked)
         if letter not in letters:
-            raise BadInput(f"The answers are {', '.join(letters)}; you gave {letter!r}.")
+            raise BadInput(f"The answers are {', '.join(letters)}; you gave {shown(letter)}.")
         given = asked.choices[letters.index(letter)]
         return Note(RIGHT if given.right else WRONG, given.feedback)
 
@@ -256,6 +265,13 @@ class Quiz(_Front):
 
     def __repr__(self) -> str:
         return "\n\n".join(_question_text(n, asked) for n, asked in enumerate(self.questions, 1))
+
+
+def _place(question: int, questions: Sequence[Any]) -> int:
+    """Take the number of a question, counted from 1."""
+    if type(question) is not int or not 1 <= question <= len(questions):
+        raise BadInput(f"The questions are 1 to {len(questions)}, not {shown(question)}.")
+    return question
 
 
 def _letters(asked: teaching.Question) -> list[str]:
@@ -283,9 +299,8 @@ def quiz(lesson: str, question: int | None = None) -> Quiz:
     questions = teaching.lesson(lesson).quiz
     if question is None:
         return Quiz(lesson, questions)
-    if not 1 <= question <= len(questions):
-        raise BadInput(f"Lesson {lesson} asks questions 1 to {len(questions)}, not {question!r}.")
-    return Quiz(lesson, questions[question - 1 : question])
+    place = _place(question, questions)
+    return Quiz(lesson, questions[place - 1 : place])
 
 
 # ---------------------------------------------------------------- exercises
@@ -324,6 +339,7 @@ _HINTS_GIVEN: dict[str, int] = {}
 
 def check(exercise: str, answer: Any) -> Feedback:
     """Look at the answer to an exercise, and say what is missing."""
+    require(exercise, str, 'An exercise is named by a text, such as "01_1"')
     diagnose = _exercise(exercise, teaching.checks(exercise[:2]))
     try:
         kind, text = RIGHT, diagnose(teaching.filled(answer))
@@ -338,6 +354,7 @@ def check(exercise: str, answer: Any) -> Feedback:
 
 def hint(exercise: str) -> Note:
     """Give the next hint for an exercise, and after the last one say where its solution is."""
+    require(exercise, str, 'An exercise is named by a text, such as "01_1"')
     hints = _exercise(exercise, teaching.lesson(exercise[:2]).hints)
     given = _HINTS_GIVEN.get(exercise, 0)
     if given == len(hints):
@@ -370,7 +387,10 @@ def claim(
     sentence states what the lesson has measured itself, and `holds` says whether it is true. On
     another subject than pocket a claim is reported, never enforced: there it is a question.
     """
+    require(what, str, "A claim is a name or a sentence")
     if not what.isidentifier():
+        if holds is ...:
+            raise BadInput(f"What does the measurement say? Give holds=...: {shown(what)}")
         return _live_claim(what, bool(holds), subject)
     from caplab import claims
 
@@ -385,7 +405,7 @@ def _is_pocket(atlas: "Atlas | None") -> bool:
 
 
 def _live_claim(sentence: str, holds: bool, subject: "Subject | None") -> Note:
-    name = subject.name if subject else "pocket"
+    name = getattr(subject, "name", subject) if subject else "pocket"
     if holds:
         return Note("Measured", f"{sentence} (on {name})")
     if name == "pocket":

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import caplab
-from caplab.errors import BadInput
+from caplab.errors import BadInput, within_memory
 
 __all__ = ["main"]
 
@@ -25,14 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal that lacks a letter shows "?" instead
         sys.stdout.reconfigure(errors="replace")
     try:
-        code: int = options.run(options)
-        sys.stdout.flush()
+        with within_memory("Close other programs, or take a smaller model."):
+            code: int = options.run(options)
+        if sys.stdout is not None:  # as in a job whose output was closed
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read the output has gone: what is left goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
-    except BadInput as error:
+    except (BadInput, OSError) as error:  # OSError: a full disk behind `> file`
         print(f"caplab: {error}", file=sys.stderr)
         return _FAILED
     except Exception:
@@ -90,7 +92,10 @@ def _score(options: argparse.Namespace) -> int:
     from caplab.gate import clear, scorecard_of
 
     clear(options.json, keep=(options.model,))
-    card = scorecard_of(options.model, exam(options.exam or "classics"))
+    asked = exam(options.exam or "classics")
+    card = scorecard_of(options.model, asked)
+    if options.exam and card.fingerprint != asked.fingerprint:
+        raise BadInput(f"{options.model} answers {card.exam!r}, and not {asked.name!r}.")
     if options.json:
         card.save(options.json)
     print(card)
@@ -112,9 +117,13 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from caplab.files import check_target
     from caplab.sweep import forecast, on_dask, read_grid, sweep
 
     recipes, every = read_grid(options.grid)
+    out = check_target(options.out or options.grid.with_suffix(".parquet"))
+    if out.resolve() == options.grid.resolve():
+        raise BadInput(f"{out} is the grid: it would be overwritten. Name another file.")
     store = options.store or options.grid.with_suffix(".runs")
     given = {"n_jobs": options.jobs, "store": store, "every": every}
     with on_dask(options.dask):
@@ -125,8 +134,7 @@ def _sweep(options: argparse.Namespace) -> int:
     for recipe, reason in zip(atlas.failed["hash"], atlas.failed["reason"], strict=True):
         print(f"{recipe} failed: {reason}", file=sys.stderr)
     if len(atlas.runs):
-        path = atlas.save(options.out or options.grid.with_suffix(".parquet"))
-        print(f"{atlas}\nwritten to {path}")
+        print(f"{atlas}\nwritten to {atlas.save(out)}")
     return _FAILED if len(atlas.failed) else 0
 
 

@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
 
-__all__ = ["BadInput", "did_you_mean", "out_of_memory", "real", "refusing", "require", "shown"]
+__all__ = [
+    "BadInput",
+    "did_you_mean",
+    "out_of_memory",
+    "real",
+    "refusing",
+    "require",
+    "shown",
+    "within_memory",
+]
 
 _LONGEST = 80  # characters of a value in a sentence
 
@@ -54,6 +63,17 @@ def out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out: each library and device says so in another way."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
+@contextmanager
+def within_memory(advice: str) -> Iterator[None]:
+    """Say in plain words that memory ran out, whichever library noticed it first."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise BadInput(f"Out of memory. {advice}") from error
 
 
 @contextmanager

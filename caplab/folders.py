@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from caplab.errors import BadInput, did_you_mean, refusing
+from caplab.files import as_path, read_text
 
 __all__ = ["KNOWN", "check_adapter", "check_folder", "find_folder", "has_tokenizer", "is_folder"]
 
@@ -41,7 +42,7 @@ _LONGEST_HEADER = 100_000_000  # bytes; safetensors itself refuses a longer one
 
 def is_folder(name: str) -> bool:
     """Tell a folder from a name; `pocket` is always the model that ships with the lab."""
-    return name != "pocket" and Path(name).expanduser().is_dir()
+    return name != "pocket" and as_path(name).is_dir()
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -51,9 +52,9 @@ def has_tokenizer(folder: Path) -> bool:
 
 def find_folder(name: str) -> Path:
     """Find the folder of a model: shipped with the lab, on this disk, or downloaded."""
-    path = Path(name).expanduser()
     if name == "pocket":
         return Path(str(files("caplab") / "assets" / "pocket"))
+    path = as_path(name)
     if path.is_dir():
         return path
     if path.is_file():
@@ -84,7 +85,7 @@ def check_folder(folder: Path, name: str) -> None:
 def _check_sums(folder: Path, name: str) -> None:
     """Refuse a folder that comes with checksums, as pocket does, and does not match them."""
     sums = folder / "SHA256SUMS"
-    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+    for line in read_text(sums, "list of checksums").splitlines() if sums.is_file() else ():
         wanted, _, file = line.partition("  ")
         if not (folder / file).is_file():
             raise BadInput(f"{name} is not whole: {file} is missing. Get the folder again.")
@@ -101,7 +102,8 @@ def _shards(folder: Path) -> list[str]:
     if not index.is_file():
         return [_WEIGHTS]
     with refusing(f"{index} is broken"):
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(str(Path(name)) for name in names)
 
 
 def check_adapter(folder: Path, name: str) -> None:

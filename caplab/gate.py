@@ -7,15 +7,14 @@ treat them apart: who lets everything pass that is not 1 ships what nobody could
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from caplab.errors import BadInput
+from caplab.errors import BadInput, require
 from caplab.exam import Exam, Question, Scorecard, score
 from caplab.exam import exam as load_exam
-from caplab.files import write_atomically
+from caplab.files import as_path, check_target, remove, write_atomically
 from caplab.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval
 from caplab.stats import HELD, REGRESSED, UNDERPOWERED, Report, check_options, compare
 
@@ -78,7 +77,7 @@ def gate(
     exam of the lm_eval file on the other side, else the classics.
     """
     check_options(budget, 0.95, "accuracy")
-    sources = [os.fspath(before), os.fspath(after)]
+    sources = [_named(source) for source in (before, after)]
     asked = exam if isinstance(exam, Exam) else _exam(exam, [_kind(source) for source in sources])
     old, new = (scorecard_of(source, asked) for source in sources)
     for card in (old, new):
@@ -89,7 +88,7 @@ def gate(
 
 def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:
     """Read the answers that a source holds, or ask the model that it names."""
-    kind, path = _kind(os.fspath(source))
+    kind, path = _kind(_named(source))
     if kind == "scorecard":
         return Scorecard.load(path)
     if kind == "samples":
@@ -104,21 +103,29 @@ def clear(*outputs: Path | None, keep: Iterable[Source] = ()) -> None:
 
     Before anything is scored: a typing error is then told in the first second.
     """
-    inputs = {Path(source).expanduser().resolve() for source in keep}
-    for output in filter(None, outputs):
-        path = output.expanduser().resolve()
-        if path in inputs:
-            raise BadInput(f"{output} is an input: it would be overwritten. Name another file.")
-        if path.is_dir() or not path.parent.is_dir():
-            what = "it is a folder" if path.is_dir() else f"there is no folder {str(path.parent)!r}"
-            raise BadInput(f"{output} cannot be written: {what}.")
-        with suppress(FileNotFoundError):
-            path.unlink()
+    taken = {as_path(source).resolve(): "an input" for source in keep}
+    places = [check_target(output) for output in outputs if output is not None]
+    for place in places:
+        if use := taken.get(place.resolve()):
+            raise BadInput(f"{place} is {use}: it would be overwritten. Name another file.")
+        taken[place.resolve()] = "a result, too"
+    for place in places:
+        remove(place)
+
+
+def _named(source: Source) -> str:
+    """Return the name of what is to be judged; what is at hand already, `compare` takes."""
+    require(
+        source,
+        (str, os.PathLike),
+        "The gate takes a name or a path (for two scorecards at hand: compare(before, after))",
+    )
+    return os.fspath(source)
 
 
 def _kind(source: str) -> tuple[str, Path]:
     """Tell what a source is: "scorecard", "samples" or "model"."""
-    path = Path(source).expanduser()
+    path = as_path(source)
     if path.suffix == ".json":
         return "scorecard", path
     return ("samples" if source != "pocket" and is_lm_eval(path) else "model"), path

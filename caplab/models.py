@@ -10,7 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caplab.errors import BadInput, refusing
+from caplab.errors import BadInput, refusing, require, shown
+from caplab.files import as_path
 from caplab.folders import check_adapter, check_folder, find_folder, has_tokenizer, is_folder
 
 if TYPE_CHECKING:
@@ -74,9 +75,12 @@ class Subject:
     def _read(self, question: str, max_new_tokens: int) -> dict[str, Any]:
         """Turn the question into token ids, and refuse what cannot be asked."""
         if not isinstance(question, str) or not question:
-            raise BadInput(f"A question is a text, not {question!r}.")
+            raise BadInput(f"A question is a text, not {shown(question)}.")
+        if any("\ud800" <= letter <= "\udfff" for letter in question):
+            raise BadInput(f"The question holds half a character ({question!a:.80}).")
         if type(max_new_tokens) is not int or max_new_tokens < 1:
-            raise BadInput(f"max_new_tokens is a whole number from 1 on, not {max_new_tokens!r}.")
+            wanted = "a whole number from 1 on"
+            raise BadInput(f"max_new_tokens is {wanted}, not {shown(max_new_tokens)}.")
         tokens = self.tokenizer(question, return_tensors="pt", verbose=False).to(self.device)
         if (asked := tokens["input_ids"].shape[1]) >= self.context:
             raise BadInput(
@@ -118,9 +122,10 @@ def load(
     The device is the first of cuda, mps and cpu that is here; weights are float32 unless `dtype`
     says otherwise.
     """
-    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
-        raise BadInput(f"A model is named by a text or a path, not {name!r}.")
+    require(name, (str, os.PathLike), "A model is named by a text or a path")
     name = os.fspath(name)
+    if not isinstance(name, str) or not name:
+        raise BadInput(f"A model is named by a text or a path, not {shown(name)}.")
     stand_in = os.environ.get("CAPLAB_MODEL") if name == "pocket" else None
     name = stand_in or name
     place, precision = _device(device), _dtype(dtype)
@@ -131,8 +136,13 @@ def load(
         if not stand_in:
             raise
         raise BadInput(f"{error} (CAPLAB_MODEL is set to {stand_in!r}.)") from error
-    title = Path(name).expanduser().resolve().name if is_folder(name) else name
+    title = _spelt(as_path(name).resolve().name) if is_folder(name) else name
     return Subject(model.to(place).eval(), tokenizer, title)
+
+
+def _spelt(name: str) -> str:
+    """Write a folder's name, whatever its bytes, in characters that can be shown."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 # ---------------------------------------------------------------- measuring
@@ -248,8 +258,8 @@ def _device(wanted: "str | torch.device | None") -> "torch.device":
     here = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps, "cpu:0"]
     try:
         device = torch.device(here[0].removesuffix(":0") if wanted is None else wanted)
-    except RuntimeError as error:
-        raise BadInput(f"There is no device {wanted!r}: choose cuda, mps or cpu.") from error
+    except (RuntimeError, TypeError) as error:
+        raise BadInput(f"There is no device {shown(wanted)}: choose cuda, mps or cpu.") from error
     if f"{device.type}:{device.index or 0}" not in here:
         raise BadInput(f"This machine has no device {str(wanted)!r}. It has: {', '.join(here)}.")
     return device
@@ -263,7 +273,9 @@ def _dtype(wanted: "str | torch.dtype | None") -> "torch.dtype":
     if isinstance(chosen, str):
         chosen = getattr(torch, chosen.removeprefix("torch."), None)
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
-        raise BadInput(f"There is no precision {wanted!r}: choose float32, bfloat16 or float16.")
+        raise BadInput(
+            f"There is no precision {shown(wanted)}: choose float32, bfloat16 or float16."
+        )
     return chosen
 
 

@@ -21,7 +21,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from caplab.errors import BadInput
+from caplab.errors import BadInput, require, shown
 from caplab.exam import OVERALL, Scorecard
 from caplab.stats import (
     HELD,
@@ -29,6 +29,7 @@ from caplab.stats import (
     UNDERPOWERED,
     Report,
     Row,
+    check_budget,
     compare,
     listed,
     number,
@@ -111,6 +112,7 @@ class Picture(Figure):
 
 def scorecard(card: Scorecard) -> Picture:
     """Draw the accuracy on each capability, with 95 % Wilson intervals and the level of chance."""
+    require(card, Scorecard, "This draws a Scorecard, which is what score returns")
     groups = _groups(card)
     note = "bars: 95 % Wilson intervals; chance: what guessing would reach"
     picture = Picture(_scorecard_finding(card), 8.0, 1.6 + 0.4 * len(groups), note)
@@ -130,6 +132,7 @@ def scorecard(card: Scorecard) -> Picture:
 
 def before_after(report: Report) -> Picture:
     """Draw each capability before and after, and its change against the budget, with verdicts."""
+    require(report, Report, "This draws a Report, which is what compare returns")
     rows = report.rows
     note = "\n".join([*_footnotes(report), report.conditions.replace("->", "→")])
     picture = Picture(_before_after_finding(report), 10.5, 2.0 + 0.4 * len(rows), note)
@@ -301,15 +304,14 @@ def run(
 
 
 def _budget(budget: float | None, guard: "RegressionGuard | None") -> float:
-    if guard is not None and not guard.checks:
+    if guard is not None and not getattr(guard, "checks", None):
         raise BadInput(
-            "This guard has not looked at a run yet. Give it to the run that you draw: "
-            "fine_tune(..., callbacks=[guard])."
+            f"This guard has not looked at a run yet: {shown(guard)}. Give a RegressionGuard to "
+            "the run that you draw: fine_tune(..., callbacks=[guard])."
         )
     if budget is None:
         return guard.budget if guard else 0.02
-    if isinstance(budget, bool) or not 0 <= budget < 1:
-        raise BadInput(f"budget is {budget!r}: give the drop you accept, such as 0.02.")
+    check_budget(budget)
     return budget
 
 
@@ -317,7 +319,7 @@ def _points(run: "Run") -> "list[Point]":
     """Return a run's points; whatever has none cannot be drawn."""
     points: list[Point] | None = getattr(run, "points", None)
     if points is None:
-        raise BadInput(f"Give a Run, which is what fine_tune returns, not {run!r:.60}.")
+        raise BadInput(f"Give a Run, which is what fine_tune returns, not {shown(run)}.")
     if not points:
         raise BadInput("This run has no points: it was never looked at. Let fine_tune begin.")
     return points
@@ -360,7 +362,7 @@ def name_ends(axes: Axes, names: list[tuple[float, str, str]]) -> None:
             places[i], places[i + 1] = places[i] - push, places[i + 1] + push
     for place, (_, text, colour) in zip(places, ends, strict=True):
         style: dict[str, Any] = {"size": 13, "weight": "bold", "va": "center"}
-        axes.text(1.02, place, text, transform=axes.transAxes, color=colour, **style)
+        axes.text(1.02, place, plain(text), transform=axes.transAxes, color=colour, **style)
 
 
 def _draw_guard(axes: Axes, end: "Point", guard: "RegressionGuard") -> None:
@@ -432,6 +434,8 @@ def _guard_finding(guard: "RegressionGuard", last: int) -> str:
 
 def looks(guard: "RegressionGuard") -> Picture:
     """Draw what a guard saw: the change at each look with its interval, against the budget."""
+    if guard is None:
+        raise BadInput("Give the guard that looked at a run: looks(guard).")
     budget, seen = _budget(None, guard), guard.to_pandas()
     note = "bars: the interval of the change over all questions\n"
     note += f"green: {HELD}; grey: {UNDERPOWERED}; red: {REGRESSED}, the whole or a capability"
@@ -515,7 +519,7 @@ def trade_off(runs: Runs) -> Picture:
     for group in everyone:
         _draw_group(axes, group, 1.0 if group in best else 0.4)
     exam = ended[0].before.exam
-    axes.set(xlabel="task accuracy: learned →", ylabel=f"{exam} accuracy: kept →")
+    axes.set(xlabel="task accuracy: learned →", ylabel=f"{plain(exam)} accuracy: kept →")
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(tick)
@@ -575,7 +579,7 @@ def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) ->
     for run, x, y in zip(runs, moved, lost, strict=True):
         axes.plot(x, y, **_mark(run.recipe))
     exam = runs[0].before.exam
-    axes.set(xlabel="KL to the base on the new task, nats per token", ylabel=f"{exam} lost")
+    axes.set(xlabel="KL to the base on the new task, nats per token", ylabel=f"{plain(exam)} lost")
     axes.margins(0.06)
     axes.yaxis.set_major_formatter(tick)
     on_paper(axes, "both")

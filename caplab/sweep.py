@@ -34,9 +34,10 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 import caplab
 from caplab.atlas import Atlas
-from caplab.errors import BadInput, refusing
-from caplab.exam import Scorecard, exam, write_atomically
+from caplab.errors import BadInput, refusing, require, shown
+from caplab.exam import Scorecard, exam
 from caplab.feed import digest
+from caplab.files import as_path, read_text, write_atomically
 from caplab.models import Subject, cores, load
 from caplab.recipe import Recipe
 from caplab.run import Run
@@ -98,15 +99,18 @@ def _values(name: str, given: Any) -> list[Any]:
 
 def _checked(recipes: Recipes, n_jobs: int | None, every: int | None) -> list[Recipe]:
     """Refuse at the door what would fail in every worker; keep one of equal recipes."""
+    require(recipes, (Recipe, Iterable), "A sweep takes Recipes, such as grid(...) makes")
     given = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     if strangers := [recipe for recipe in given if not isinstance(recipe, Recipe)]:
-        raise BadInput(f"A sweep takes Recipes, such as grid(...) makes, not {strangers[0]!r:.60}.")
+        raise BadInput(
+            f"A sweep takes Recipes, such as grid(...) makes, not {shown(strangers[0])}."
+        )
     if not given:
         raise BadInput("There is no recipe to run: the list is empty.")
     if n_jobs is not None and (type(n_jobs) is not int or n_jobs == 0):
-        raise BadInput(f"n_jobs counts processes, and -1 means all cores; it is {n_jobs!r}.")
+        raise BadInput(f"n_jobs counts processes, and -1 means all cores; it is {shown(n_jobs)}.")
     if every is not None and (type(every) is not int or every < 1):
-        raise BadInput(f"every counts the steps from one point to the next, not {every!r}.")
+        raise BadInput(f"every counts the steps from one point to the next, not {shown(every)}.")
     return list(dict.fromkeys(given))
 
 
@@ -114,7 +118,7 @@ def _checked(recipes: Recipes, n_jobs: int | None, every: int | None) -> list[Re
 def _folder(store: str | os.PathLike[str] | None) -> Iterator[str]:
     """Give the store's folder, or one that is gone afterwards."""
     if store is not None:
-        yield str(Path(store).expanduser())
+        yield str(as_path(store))
         return
     with TemporaryDirectory() as folder:
         yield folder
@@ -276,14 +280,19 @@ class _Shelf:
     def find(self, recipe: Recipe) -> dict[str, Any] | None:
         """Return a recipe's run; a file that is damaged is set aside, and the run is missing."""
         path = self._path(recipe)
-        if not path.exists():
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
             return None
-        checksum, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n")
-        if checksum == _checksum(body):
-            record: dict[str, Any] = json.loads(body)
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+        checksum, _, body = text.partition("\n")
+        record: dict[str, Any] = json.loads(body) if checksum == _checksum(body) else {}
+        if record and _recipe(record) == recipe:  # another's file may have been given this name
             return record
         aside = path.with_suffix(".damaged")
-        os.replace(path, aside)
+        with suppress(FileNotFoundError):  # who shares the store was quicker
+            os.replace(path, aside)
         warnings.warn(
             f"{path} is damaged: it is set aside as {aside.name}, and the run is made again.",
             stacklevel=2,
@@ -364,7 +373,8 @@ class _Crew:
                     self._give_up(*self._in_hand)
 
     def _run(self, recipes: list[Recipe]) -> None:
-        parallel = joblib.Parallel(self._workers, return_as="generator_unordered", batch_size=1)
+        workers = min(self._workers, len(recipes))
+        parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
         tasks = (joblib.delayed(_attempt)(self._bench, recipe) for recipe in self._hand(recipes))
         for record in parallel(tasks):
             self._put_away(record)
@@ -483,8 +493,9 @@ def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
 
     A field at the top holds for all; each `[[grid]]` is combined for itself.
     """
+    text = read_text(path, "grid")
     with refusing(f"{os.fspath(path)!r} is not a grid"):
-        common = tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        common = tomllib.loads(text)
     parts = common.pop("grid", [{}])
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise BadInput(f"{os.fspath(path)!r}: write [[grid]], with double brackets, above a grid.")

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 import caplab
-from caplab.errors import BadInput, require, shown
+from caplab.errors import BadInput, require, shown, within_memory
 from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
@@ -29,6 +29,7 @@ __all__ = ["Point", "Recipe", "Run", "fine_tune", "linear_layers"]
 # Trainings take turns: two at once would draw from one random state, and be slower than one by one.
 _TURN = threading.RLock()
 
+_LESS = 'Try a smaller batch_size, a smaller rank, or method="lora".'
 _POINTS = 8  # after step 0, unless `every` says otherwise
 
 
@@ -61,7 +62,7 @@ def fine_tune(
     _check(subject, recipe, every, exam, task_exam)
     _check_watchers(on_point, stop, callbacks)
     clock = Clock()
-    with _TURN, random_state_kept(subject.device):
+    with _TURN, random_state_kept(subject.device), within_memory(_LESS):
         train, test = open_task(task)
         rows = tokens(train, subject)
         fed = mixture(rows, recipe, subject, replay_data)

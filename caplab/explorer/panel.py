@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from caplab.errors import BadInput, did_you_mean
+from caplab.errors import BadInput, did_you_mean, require, shown
 from caplab.exam import Exam
 from caplab.explorer.drawing import picture, render
 from caplab.explorer.experiment import Bench, in_words, judged, perform, warm_up
@@ -21,7 +21,7 @@ from caplab.explorer.style import LIVE
 from caplab.explorer.words import headline, label, name, percent, rate
 from caplab.models import Subject, load
 from caplab.recipe import Recipe
-from caplab.stats import number
+from caplab.stats import check_budget, number
 
 if TYPE_CHECKING:
     from caplab.atlas import Atlas
@@ -77,11 +77,22 @@ def explorer(
     With `predict` the learner guesses before the first run; without `live` nothing is trained
     until Run is pressed.
     """
-    if preset not in PRESETS:
-        hint = did_you_mean(str(preset), PRESETS)
-        raise BadInput(f"There is no preset {preset!r}.{hint} There are: {', '.join(PRESETS)}.")
+    if preset not in list(PRESETS):
+        hint = did_you_mean(preset, PRESETS)
+        raise BadInput(
+            f"There is no preset {shown(preset)}.{hint} There are: {', '.join(PRESETS)}."
+        )
+    check_budget(budget)
+    for given in (exam, task_exam):
+        require(given, (Exam, type(None)), "The Explorer needs an Exam, such as exam(path)")
     subject = subject if isinstance(subject, Subject) else load(subject or "pocket")
+    if task is not None:
+        from caplab.feed import open_task
+
+        open_task(task)  # what is wrong with it is said here, and not when Run is pressed
     bench = Bench(subject, task, exam, task_exam)
+    if atlas is not None and not hasattr(atlas, "points"):
+        raise BadInput(f"atlas is what sweep returns and atlas() opens, not {shown(atlas)}.")
     chosen = PRESETS[preset]
     state = State(
         preset=chosen,

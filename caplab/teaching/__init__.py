@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
-from caplab.errors import BadInput, did_you_mean
+from caplab.errors import BadInput, did_you_mean, shown
 
 __all__ = [
     "Blank",
@@ -109,13 +109,17 @@ def lessons() -> list[str]:
     return sorted(name[7:9] for name in names if name.endswith(".toml"))
 
 
-@cache
 def lesson(number: str) -> Lesson:
     """Read what a lesson asks."""
-    if number not in lessons():
-        known = lessons()
-        hint = did_you_mean(str(number), known) or f" There are: {', '.join(known)}."
-        raise BadInput(f"No lesson {number!r} asks anything.{hint}")
+    known = lessons()
+    if number not in known:
+        hint = did_you_mean(number, known) or f" There are: {', '.join(known)}."
+        raise BadInput(f"No lesson {shown(number)} asks anything.{hint}")
+    return _read(number)
+
+
+@cache
+def _read(number: str) -> Lesson:
     found = tomllib.loads((files(__package__) / f"lesson_{number}.toml").read_text("utf-8"))
     quiz = tuple(
         Question(row["question"], row["hint"], tuple(Choice(**given) for given in row["choices"]))
