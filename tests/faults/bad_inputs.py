@@ -6,7 +6,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ BAD_INPUTS = [
     Bad("recovery", "a name", lambda at: remedies.recovery(at.subject, "run"), ("Run", "'run'")),
     # -- plots
     Bad("plots.run", "a recipe", lambda at: cl.plots.run(QUICK), ("Run", "fine_tune")),
-    Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", "0.02")),
+    Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", ".02")),
     Bad("plots.trade_off", "nothing", lambda at: cl.plots.trade_off([]), ("run",)),
     # -- sweeps and the atlas
     Bad("grid", "a misspelt field", lambda at: cl.grid(learning_rat=[1]), ("learning_rate",)),
@@ -242,7 +242,206 @@ BAD_INPUTS = [
     Bad("explorer", "a preset", lambda at: cl.explorer("replays"), ("replays", "'replay'")),
     Bad("explorer", "a setting", lambda at: cl.explorer("replay", lr=1), ("'lr'", "learning_rate")),
     Bad("plots.kl", "one run", lambda at: cl.plots.kl([at.run]), ("task_exam",)),
+    # -- values of another kind, at every door
+    Bad("load", "a zero byte", lambda at: cl.load("a\0b"), ("not a path",)),
+    Bad("load", "a name as long as a book", lambda at: cl.load("a" * 5000), ("too long",)),
+    Bad("load", "nobody's home", lambda at: cl.load("~nosuchuser/m"), ("not a path", "home")),
+    Bad("load", "a device as a number", lambda at: cl.load("pocket", device=5.5), ("5.5", "cpu")),
+    Bad("Subject.ask", "half a character", lambda at: at.subject.ask("\ud800"), ("half",)),
+    Bad("Question", "the last row's name", lambda at: overall(), ("overall", "another name")),
+    Bad("exam", "two answers", lambda at: cl.exam(twice(at)), ("'answer'", "2 times")),
+    Bad(
+        "exam",
+        "a line break",
+        lambda at: cl.exam(at.lines(question(capability="a\nb"))),
+        ("break",),
+    ),
+    Bad("exam", "a symlink to itself", lambda at: cl.exam(loop(at)), ("symbolic links",)),
+    Bad("Exam", "one question", lambda at: cl.Exam(at.exam.questions[0]), ("list of questions",)),
+    Bad("Exam", "no name", lambda at: cl.Exam(at.exam.questions, (), None), ("name", "None")),
+    Bad("Exam.sample", "a list as seed", lambda at: at.exam.sample(2, seed=[1]), ("seed", "[1]")),
+    Bad("Exam.save", "no path", lambda at: at.exam.save(None), ("not a path", "None")),
+    Bad("Exam.save", "an empty path", lambda at: at.exam.save(""), ("path is missing",)),
+    Bad("Exam.save", "a device", lambda at: at.exam.save("/dev/null"), ("device",)),
+    Bad("Scorecard", "numbers as texts", lambda at: card(at, answer=("0",) * 6), ("'0'", "answer")),
+    Bad("Scorecard", "nothing", lambda at: card(at, loglikelihoods=None), ("loglikelihoods",)),
+    Bad("Scorecard.load", "no seal", lambda at: cl.Scorecard.load(at.file("{}")), ("no seal",)),
+    Bad("Scorecard.to_pandas", "a name", lambda at: at.card.to_pandas("mine"), ("Exam", "mine")),
+    Bad("compare", "a seed", lambda at: cl.compare(at.card, at.card, seed=-1), ("seed", "-1")),
+    Bad(
+        "compare", "metric 3", lambda at: cl.compare(at.card, at.card, metric=3), ("accuracy", "3")
+    ),
+    Bad("Report.row", "a number", lambda at: report(at)[3], ("no row 3",)),
+    Bad("wilson", "95 %", lambda at: cl.wilson(1, 2, confidence=95), ("95", ".95")),
+    Bad("wilson", "texts", lambda at: cl.wilson("1", "2"), ("'1'", "'2'")),
+    Bad("items_needed", "a text", lambda at: cl.items_needed("0.1"), ("'0.1'", "shares")),
+    Bad(
+        "items_needed",
+        "half a capability",
+        lambda at: cl.items_needed(0.1, capabilities=0.5),
+        (".5",),
+    ),
+    Bad("Recipe", "no name for a value", lambda at: cl.Recipe("lora"), ("method=", "'lora'")),
+    Bad("Recipe", "a number of 401 digits", lambda at: cl.Recipe(learning_rate=10**400), ("rate",)),
+    Bad("Recipe", "a number too long to write", lambda at: cl.Recipe(steps=10**5000), ("large",)),
+    Bad("Recipe.from_json", "deep", lambda at: cl.Recipe.from_json("[" * 10**5), ("recursion",)),
+    Bad(
+        "Recipe.from_json",
+        "twice",
+        lambda at: cl.Recipe.from_json('{"seed":1,"seed":2}'),
+        ("seed",),
+    ),
+    Bad("fine_tune", "a number", lambda at: at.tune(task=5), ("task is 5", "rows")),
+    Bad("fine_tune", "columns", lambda at: at.tune(task={"train": COLUMNS}), ("from_dict",)),
+    Bad(
+        "fine_tune",
+        "one odd row",
+        lambda at: at.tune(task=[*TASK, {**TASK[0], "prompt": 5}]),
+        ("row 3",),
+    ),
+    Bad("fine_tune", "half a character", lambda at: at.tune(task=["\ud800"]), ("row 0", "half")),
+    Bad(
+        "fine_tune", "test 5", lambda at: at.tune(task={"train": TASK, "test": 5}), ("test split",)
+    ),
+    Bad("fine_tune", "stop now", lambda at: at.tune(stop=True), ("threading.Event", "True")),
+    Bad(
+        "fine_tune",
+        "a lone guard",
+        lambda at: at.tune(callbacks=cl.RegressionGuard(at.exam)),
+        ("[guard]",),
+    ),
+    Bad("fine_tune", "replay of splits", lambda at: replay(at, {"train": ["a"]}), ("replay_data",)),
+    Bad("fine_tune", "a rank beyond memory", lambda at: at.tune(HUGE), ("Out of memory", "rank")),
+    Bad("Run.save", "over others' weights", lambda at: at.run.save(others(at)), ("would be lost",)),
+    Bad("Run.load", "an empty run.json", lambda at: cl.Run.load(no_run(at)), ("run.json", "seal")),
+    Bad(
+        "Run.final",
+        "of a run that diverged",
+        lambda at: diverged(at).final,
+        ("no final", "Diverged"),
+    ),
+    Bad(
+        "RegressionGuard",
+        "a name as base",
+        lambda at: cl.RegressionGuard(before="x"),
+        ("Scorecard",),
+    ),
+    Bad(
+        "RegressionGuard",
+        "another exam",
+        lambda at: cl.RegressionGuard(before=at.card),
+        ("answers",),
+    ),
+    Bad("interpolate", "a name", lambda at: remedies.interpolate("pocket", at.run, 0.5), ("base",)),
+    Bad(
+        "interpolate", "a text", lambda at: remedies.interpolate(at.subject, at.run, "1"), ("'1'",)
+    ),
+    Bad("scale_lora", "a text", lambda at: remedies.scale_lora(at.run, "1"), ("scale", "'1'")),
+    Bad(
+        "recovery",
+        "an exam's name",
+        lambda at: remedies.recovery(at.subject, at.run, "task"),
+        ("Exam",),
+    ),
+    Bad("plots.scorecard", "a run", lambda at: cl.plots.scorecard(at.run), ("Scorecard", "score")),
+    Bad("plots.before_after", "a card", lambda at: cl.plots.before_after(at.card), ("compare",)),
+    Bad("plots.looks", "no guard", lambda at: cl.plots.looks("guard"), ("RegressionGuard",)),
+    Bad("charts.rates", "no atlas", lambda at: cl.charts.rates("atlas"), ("Atlas", "sweep")),
+    Bad("sweep", "a number", lambda at: cl.sweep(5), ("Recipes", "5")),
+    Bad("sweep", "a store 5", lambda at: cl.sweep([QUICK], store=5), ("not a path", "5")),
+    Bad(
+        "Atlas.summary", "no field", lambda at: cl.atlas().summary("lr"), ("'lr'", "learning_rate")
+    ),
+    Bad("Atlas.curve", "a name", lambda at: cl.atlas().curve("full"), ("Recipe", "full")),
+    Bad("Atlas.matched", "90", lambda at: cl.atlas().matched(90), ("90", "0.9")),
+    Bad("Atlas.best", "a text", lambda at: cl.atlas().best("5 %"), ("'5 %'", "0.05")),
+    Bad(
+        "gate", "scorecards at hand", lambda at: gate(at.card, at.card), ("compare(before, after)",)
+    ),
+    Bad(
+        "scorecard_from_lm_eval",
+        "arguments",
+        lambda at: samples(at, arguments=5),
+        ("arguments is 5",),
+    ),
+    Bad("scorecard_from_lm_eval", "a grade in words", lambda at: samples(at, acc="0.0"), ("acc",)),
+    Bad("predict", "a number", lambda at: cl.predict("How many?", 5, key="n"), ("list", "5")),
+    Bad(
+        "predict",
+        "ends in disorder",
+        lambda at: cl.predict("How many?", (1, 0), key="n"),
+        ("lower",),
+    ),
+    Bad("quiz.answer", "question 9", lambda at: cl.quiz("01").answer("A", 9), ("1 to", "9")),
+    Bad("check", "a number", lambda at: cl.check(1, 1), ("01_1",)),
+    Bad("claim", "no verdict", lambda at: cl.claim("The base knows it."), ("holds=",)),
+    Bad(
+        "explorer", "budget NaN", lambda at: cl.explorer("replay", at.subject, budget=NAN), ("nan",)
+    ),
+    Bad("explorer", "a task", lambda at: cl.explorer("replay", at.subject, task=5), ("task is 5",)),
 ]
+
+
+COLUMNS = {"prompt": ["Say hot:"], "completion": [" hot."]}
+HUGE = QUICK.change(method="lora", rank=10**9)
+
+
+def overall() -> cl.Question:
+    """Name a capability as the last row of each table."""
+    return cl.Question("overall", "1+1?", ("2", "3"), 0)
+
+
+def twice(at: Bench) -> Path:
+    """Write a question with two answers."""
+    return at.file(json.dumps(LINE).replace("}", ', "answer": 1}'))
+
+
+def loop(at: Bench) -> Path:
+    """Link a name to itself."""
+    (at.folder / "loop").symlink_to("loop")
+    return at.folder / "loop"
+
+
+def card(at: Bench, **changes: Any) -> cl.Scorecard:
+    """Spoil one column of a scorecard."""
+    return replace(at.card, **changes)
+
+
+def replay(at: Bench, old: Any) -> cl.Run:
+    """Mix in old data."""
+    return at.tune(QUICK.change(replay=0.5), replay_data=old)
+
+
+def others(at: Bench) -> Path:
+    """Make a folder with somebody's weights."""
+    (at.folder / "weights").mkdir()
+    return at.folder
+
+
+def no_run(at: Bench) -> Path:
+    """Put an empty object where a run should be."""
+    return at.file("{}", "run.json").parent
+
+
+def diverged(at: Bench) -> cl.Run:
+    """Save a run that came to nothing, and load it."""
+    run = at.tune(QUICK.change(learning_rate=1e30, steps=6))
+    return cl.Run.load(run.save(at.folder / "diverged"))
+
+
+SAMPLE = {
+    "doc_id": 0,
+    "target": "0",
+    "arguments": [["1+1?", " 2"], ["1+1?", " 3"]],
+    "filtered_resps": [["-1", "False"], ["-2", "False"]],
+    "metrics": ["acc"],
+    "acc": 1.0,
+}
+
+
+def samples(at: Bench, **changes: Any) -> cl.Scorecard:
+    """Read a samples file with something spoiled in its one line."""
+    return cl.scorecard_from_lm_eval(at.lines(SAMPLE | changes))
 
 
 def report(at: Bench) -> cl.Report:
