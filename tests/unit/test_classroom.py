@@ -93,6 +93,11 @@ def test_a_guess_is_judged_by_how_near_it_came(options, guess, result, said):
     assert said in cl.reveal("k", result).text
 
 
+def test_what_never_happened_is_a_result_too():
+    cl.predict("At which step?", (0, 60), key="never").commit(20)
+    assert cl.reveal("never", None).text == "It did not happen this time."
+
+
 def test_a_guess_made_after_the_result_does_not_count():
     guess = cl.predict("?", range(4), key="k")
     cl.reveal("k", 0)
