@@ -81,6 +81,10 @@ METRICS = {
 REGRESSED, HELD, UNDERPOWERED = "REGRESSED", "HELD", "UNDERPOWERED"
 STILL = 1e-4  # nats: what scoring itself moves by with batch size, device or library version
 COLLAPSE = 0.1  # kept of a word's probability: with less, an answer is preferred, but not said
+COLLAPSED = (
+    "preferred, but no longer said: the right answers keep less than "
+    f"{100 * COLLAPSE:.0f} % of their probability"
+)
 WORD = 5  # characters
 FEWEST = 30  # items: with fewer, the probabilities seen say too little about those not seen
 RESAMPLES = 4000
@@ -516,7 +520,7 @@ def _judge(evidence: _Evidence) -> tuple[str, str]:
     if evidence.unknown:
         return UNDERPOWERED, _unknown_note(evidence)
     if evidence.collapsed:
-        return REGRESSED, _collapsed_note(evidence)
+        return REGRESSED, COLLAPSED
     if low >= -budget and (evidence.counted or evidence.n >= FEWEST):
         return HELD, ""
     if evidence.counted and evidence.change >= -budget and evidence.share_held:
@@ -528,13 +532,6 @@ def _unknown_note(evidence: _Evidence) -> str:
     right, chance = evidence.old["right"].mean(), evidence.old["chance"].mean()
     levels = f"{number(right)}, chance {number(chance)}"
     return f"the base never knew this, or too few items show it ({levels}): nothing to lose"
-
-
-def _collapsed_note(evidence: _Evidence) -> str:
-    return (
-        "preferred, but no longer said: the right answers keep "
-        f"{100 * evidence.kept:.1g} % of their probability"
-    )
 
 
 def _underpowered_note(evidence: _Evidence) -> str:
