@@ -6,7 +6,7 @@ from caplab.teaching import exercise, expect, filled
 
 __all__ = ["check_07_1", "check_07_2", "check_07_3"]
 
-BUDGET, TASK, STEPS = 0.05, 0.9, 100
+BUDGET, TASK = 0.05, 0.97
 ALLOWED = 0.025
 ROWS = [(0.2, 0.4, 0.0), (0.4, 0.9, 0.02), (0.5, 0.9, 0.024), (0.6, 0.95, 0.03), (1, 1.0, 0.2)]
 RUINED = [(0.2, 0.4, 0.1), (1, 1.0, 0.3)]
@@ -52,22 +52,24 @@ def check_07_2(choose: Any) -> str:
 
 
 @exercise("07_3")
-def check_07_3(mine: Any) -> str:
-    """Judge a run as the gate would."""
-    from caplab.run import Run
+def check_07_3(models: tuple[Any, Any]) -> str:
+    """Judge a model beside its base, as the gate would."""
+    from caplab.models import Subject
     from caplab.stats import HELD, UNDERPOWERED, compare, number
 
-    run = filled(mine)
-    expect(isinstance(run, Run), "Put the run itself into `mine`: what `cl.fine_tune` returns.")
-    expect(run.steps <= STEPS, f"Your run has {run.steps} steps, and {STEPS} are allowed.")
-    expect(run.final_task is not None, "Give `task_exam=task_exam`, so that the job is measured.")
-    learned = run.final_task.accuracy
+    base, mine = filled(models)
+    subject = getattr(filled(mine), "subject", mine)  # a run will do
     expect(
-        learned >= TASK,
-        f"It keeps the peace by not learning: task accuracy {number(learned)}, and {number(TASK)} "
-        "is asked for. A higher rate, or more steps.",
+        isinstance(subject, Subject),
+        "Put the model itself into `mine`: the `.subject` of a run, or what `interpolate` returns.",
     )
-    report = compare(run.before, run.final, budget=BUDGET)
+    learned, after = (_answers(subject, name) for name in ("task", "classics"))
+    expect(
+        learned.accuracy >= TASK,
+        f"It keeps the peace by not learning: task accuracy {number(learned.accuracy)}, and "
+        f"{number(TASK)} is asked for. A higher rate, more steps, or less of the way back.",
+    )
+    report = compare(_answers(base, "classics"), after, budget=BUDGET)
     dropped, verdict = number(-report.overall.change), report.verdict
     expect(
         verdict != UNDERPOWERED,
@@ -77,6 +79,14 @@ def check_07_3(mine: Any) -> str:
     expect(
         verdict == HELD,
         f"It has learned the job and lost {dropped} of the classics: exit code 1. A gentler rate, "
-        "or old data among the new.",
+        "or part of the way back.",
     )
-    return f"Task {number(learned)}, classics {number(report.overall.after)}, HELD: it may ship."
+    known, kept = number(learned.accuracy), number(report.overall.after)
+    return f"Task {known}, classics {kept}, HELD: it may ship."
+
+
+def _answers(subject: Any, name: str) -> Any:
+    """Let a model take one of the course's exams."""
+    from caplab.exam import exam, score
+
+    return score(subject, exam(name))

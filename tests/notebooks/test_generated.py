@@ -138,6 +138,14 @@ def test_outputs_are_fit_to_be_read(path):
             assert not blemishes(output), cell.source
 
 
+@every_solution
+def test_every_solution_passes_its_check(path):
+    for cell in code_cells(path):
+        if cell.source.startswith("cl.check("):
+            said = [output.data["text/plain"] for output in cell.outputs]
+            assert [text.partition(":")[0] for text in said] == ["Right"], cell.source
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -1,6 +1,5 @@
 """The checks of lesson 07 know the typical slips."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,8 @@ from answers import diagnoses
 
 import caplab as cl
 from caplab.exam import Scorecard
-from caplab.run import Run
+from caplab.models import Subject
+from caplab.teaching import lesson_07
 
 
 def by(**words):
@@ -63,21 +63,16 @@ def test_07_2_knows_the_edge():
 
 
 @pytest.fixture
-def run():
-    """A run whose answers a test can set: of 200 questions so many lost, of 10 so many learned."""
+def model(monkeypatch):
+    """A model whose answers a test can set: of 200 questions so many lost, so many learned."""
 
-    def make(lost, learned, steps=60):
-        before = card(200, 200)
-        after = replace(card(200, 200 - lost), subject="tuned")
-        made = object.__new__(Run)
-        cards = {"before": before, "final": after}
-        if learned is not None:
-            cards["final_task"] = card(10, learned)
-        facts = {"steps": steps, "cards": cards, "subject": None, "exam": None, "task_exam": None}
-        for name, value in facts.items():
-            object.__setattr__(made, name, value)
-        return made
+    def make(lost, learned):
+        subject = Subject(None, None, "tuned")
+        taken[id(subject)] = {"classics": card(200, 200 - lost), "task": card(100, learned)}
+        return subject
 
+    taken = {}
+    monkeypatch.setattr(lesson_07, "_answers", lambda subject, name: taken[id(subject)][name])
     return make
 
 
@@ -87,13 +82,19 @@ def card(n, right):
     return Scorecard("base", "exam", "f00d", names, (0,) * n, nats, ((1, 1),) * n)
 
 
-def test_07_3_judges_as_the_gate_does(run):
+def test_07_3_judges_as_the_gate_does(model):
+    base, right = model(lost=0, learned=28), model(lost=0, learned=97)
     wrong = [
-        run(lost=0, learned=5),
-        run(lost=60, learned=10),
-        run(lost=8, learned=10),
-        run(lost=0, learned=10, steps=500),
-        run(lost=0, learned=None),
+        base,
+        model(lost=0, learned=96),
+        model(lost=60, learned=100),
+        model(lost=8, learned=100),
         SimpleNamespace(steps=60),
     ]
-    diagnoses("07_3", right=run(lost=0, learned=10), wrong=wrong)
+    diagnoses("07_3", right=(base, right), wrong=[(base, mine) for mine in wrong])
+    assert cl.check("07_3", (base, ...)).kind == "Not yet"
+
+
+def test_07_3_takes_a_run_for_its_model(model):
+    base, right = model(lost=0, learned=28), model(lost=0, learned=97)
+    assert cl.check("07_3", (base, SimpleNamespace(subject=right))).kind == "Right"
