@@ -196,8 +196,8 @@ def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
 def reveal(key: str, result: Any) -> Note:
     """Show a guess and what came out, side by side; `None` is what never happened."""
     require(key, str, "A key is a text")
-    if result is None:
-        return Note("Result", "It did not happen this time.")
+    if result is None or result != result:  # NaN: a share of nothing, say
+        return Note("Result", "There is none this time: it did not happen.")
     guess = _GUESSES.get(key)
     if guess is not None and guess.slides and math.isnan(real(result)):
         raise BadInput(f"The guess {key!r} was a number, and the result is {shown(result)}.")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BOTH = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")])
 
 
-def nbval(path: Path) -> subprocess.CompletedProcess[str]:
+def run(path: Path) -> subprocess.CompletedProcess[str]:
     """Run one notebook with this Python."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
@@ -26,7 +26,7 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_it_runs(path):
-    done = nbval(path)
+def test_it_runs(path, ended):
+    done = ended[path].result()
     if done.returncode != 0:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
