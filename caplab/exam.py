@@ -11,7 +11,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property
 from hashlib import sha256
@@ -479,6 +479,12 @@ class Scorecard:
         head = "<tr><th>capability</th><th>n</th><th>accuracy</th><th>95 % interval</th></tr>"
         title = f"<caption><b>{escape(self.subject)}</b> on {escape(self.exam)}</caption>"
         return f"<table>{title}{head}{rows}</table>{self._footer()}"
+
+
+def beside(levels: Mapping[str, float], taken: Iterable[str]) -> dict[str, float]:
+    """Name capabilities in a table whose other columns may be called alike."""
+    names = {*taken}
+    return {f"{name} (capability)" if name in names else name: levels[name] for name in levels}
 
 
 def per_character(nats: float, characters: int) -> float:

@@ -40,7 +40,7 @@ from transformers import (
 from transformers.trainer_callback import CallbackHandler
 
 from caplab.errors import BadInput, require, shown
-from caplab.exam import Exam, Scorecard, score
+from caplab.exam import Exam, Scorecard, beside, score
 from caplab.exam import exam as load_exam
 from caplab.models import Subject
 from caplab.stats import REGRESSED, Report, check_options, compare
@@ -84,9 +84,17 @@ class Check:
     def values(self) -> dict[str, float]:
         """Return what goes into the Trainer's log, and from there to TensorBoard and others."""
         report = self.report
-        levels = {row.name: row.after for row in report.capabilities}
-        levels |= {report.metric: report.overall.after, "change": report.overall.change}
-        levels["regressed"] = self.verdict == REGRESSED
+        whole = {report.metric: report.overall.after, "change": report.overall.change}
+        whole["regressed"] = self.verdict == REGRESSED
+        taken = (
+            *whole,
+            "step",
+            "verdict",
+            "low",
+            "high",
+            "seconds",
+        )  # columns of the guard's table
+        levels = beside({row.name: row.after for row in report.capabilities}, taken) | whole
         return {f"guard/{name}": float(value) for name, value in levels.items()}
 
 

@@ -17,7 +17,7 @@ from caplab.folders import check_adapter, check_folder, find_folder, has_tokeniz
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Subject", "cores", "load", "measuring", "quiet"]
+__all__ = ["Subject", "call", "cores", "load", "measuring", "quiet"]
 
 _FAMILIES = {
     "gpt2": "GPT-2",
@@ -282,20 +282,40 @@ def _dtype(wanted: "str | torch.dtype | None") -> "torch.dtype":
 # ---------------------------------------------------------------- opening a folder
 
 
-def _open(name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+def _open(name: str, dtype: "torch.dtype", above: tuple[Path, ...] = ()) -> tuple[Any, Any]:
     """Open a model and its tokenizer; for an adapter, its base as well."""
     folder = find_folder(name)
+    if folder.resolve() in above:
+        raise BadInput(f"{name} is an adapter of itself: adapter_config.json names the wrong base.")
     if (folder / "adapter_config.json").is_file():
-        return _open_adapter(folder, name, dtype)
-    check_folder(folder, name)
-    with quiet():
-        model = _open_model(folder, name, dtype)
-        tokenizer = _open_tokenizer(folder, name)
+        model, tokenizer = _open_adapter(folder, name, dtype, (*above, folder.resolve()))
+    else:
+        check_folder(folder, name)
+        with quiet():
+            model = _open_model(folder, name, dtype)
+            tokenizer = _open_tokenizer(folder, name)
+        _check_fit(model, tokenizer, name)
     _settle(model, tokenizer)
-    # An adapter trained on this model will look for its base under this name, here or elsewhere.
-    model.name_or_path = str(folder.resolve()) if is_folder(name) else name
-    model.config.name_or_path = model.name_or_path
+    call(model, str(folder.resolve()) if is_folder(name) else name)
     return model, tokenizer
+
+
+def call(model: Any, name: str) -> None:
+    """Give a model the name under which an adapter trained on it will look for its base.
+
+    Weights that lie nowhere have none, such as those of a training or a mixture.
+    """
+    model.name_or_path = model.config.name_or_path = name
+
+
+def _check_fit(model: Any, tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer that writes what the model cannot read."""
+    known, words = model.get_input_embeddings().num_embeddings, len(tokenizer)
+    if words > known:
+        raise BadInput(
+            f"The tokenizer of {name} has {words} tokens and the model knows {known}: they do not "
+            "belong together. Save the model's own tokenizer beside it."
+        )
 
 
 def _open_model(folder: Path, name: str, dtype: "torch.dtype") -> Any:
@@ -329,7 +349,8 @@ def _open_config(folder: Path, name: str) -> Any:
 
     with refusing(f"{name}: its config.json describes no model that transformers knows"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    built = config.architectures or [CAUSAL.get(config.model_type, config.model_type)]
+        own = CAUSAL.get(config.model_type, config.model_type)
+        built = list(map(str, config.architectures or [own]))
     if config.is_encoder_decoder or not set(built) & set(CAUSAL.values()):
         raise BadInput(
             f"{name} is a {', '.join(built)}. The lab needs a causal language model, one that "
@@ -347,7 +368,9 @@ def _open_tokenizer(folder: Path, name: str) -> Any:
         return reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def _open_adapter(folder: Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+def _open_adapter(
+    folder: Path, name: str, dtype: "torch.dtype", above: tuple[Path, ...]
+) -> tuple[Any, Any]:
     """Open the adapter's base, put the adapter on it, and merge the two where the method can.
 
     Merged, it is a plain model again: it scores faster and can be tuned on like any other.
@@ -360,7 +383,7 @@ def _open_adapter(folder: Path, name: str, dtype: "torch.dtype") -> tuple[Any, A
     if not config.base_model_name_or_path:
         raise BadInput(f"{name}: adapter_config.json names no base (base_model_name_or_path).")
     try:
-        model, tokenizer = _open(base := config.base_model_name_or_path, dtype)
+        model, tokenizer = _open(base := config.base_model_name_or_path, dtype, above)
     except BadInput as error:
         raise BadInput(f"{name} is an adapter of {base}, and that fails: {error}") from error
     with quiet(), refusing(f"{name} does not fit its base, {base}"):
@@ -371,7 +394,6 @@ def _open_adapter(folder: Path, name: str, dtype: "torch.dtype") -> tuple[Any, A
         model = PeftModel.from_pretrained(model, str(folder))
         if not config.is_prompt_learning:
             model = model.merge_and_unload()
-    _settle(model, tokenizer)
     return model, tokenizer
 
 

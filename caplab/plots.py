@@ -7,7 +7,7 @@ bring their own paper, so that they read alike on light and dark pages.
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from itertools import pairwise
 from math import cos, pi, sin
@@ -64,6 +64,9 @@ GUARD = "#aa3377"  # purple: where the guard acted
 PAPER, INK, PALE = "#fbfaf7", "#1f1f1f", "#666666"
 NEW_WORDS = "#ad4c00"  # NEW, dark enough for words
 VERDICTS = {REGRESSED: "#b3261e", HELD: "#0b6e4f", UNDERPOWERED: PALE}
+MOST_ROWS = 40  # in a picture; a table has room for all
+_MOST_PANELS = 24
+_AT_MOST: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # of a sentence
 DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens
 
 
@@ -74,12 +77,13 @@ class Picture(Figure):
         super().__init__((width, height), DOTS, facecolor=PAPER)
         self.finding = finding
         across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
-        title = textwrap.wrap(plain(finding), int(8.6 * width))
+        title = textwrap.wrap(plain(finding), int(8.6 * width), **_AT_MOST)
         room = up * (1.5 + 2.6 * len(title))
         self.set_layout_engine("constrained", rect=(across, up, 1 - 2 * across, 1 - up - room))
         head = {"x": 1.5 * across, "y": 1 - 1.3 * up, "ha": "left", "va": "top"}
         self.suptitle("\n".join(title), **head, color=INK, size=14, weight="bold")
-        lines = [textwrap.fill(plain(line), int(13 * width)) for line in note.splitlines()]
+        notes = note.splitlines()
+        lines = [textwrap.fill(plain(line), int(13 * width), **_AT_MOST) for line in notes]
         self.supxlabel("\n".join(lines), x=1.5 * across, ha="left", color=PALE, size=10)
 
     def png(self) -> bytes:
@@ -113,8 +117,11 @@ class Picture(Figure):
 def scorecard(card: Scorecard) -> Picture:
     """Draw the accuracy on each capability, with 95 % Wilson intervals and the level of chance."""
     require(card, Scorecard, "This draws a Scorecard, which is what score returns")
-    groups = _groups(card)
-    note = "bars: 95 % Wilson intervals; chance: what guessing would reach"
+    groups, note = _groups(card), "bars: 95 % Wilson intervals; chance: what guessing would reach"
+    if len(groups) > MOST_ROWS:
+        weakest = sorted(groups, key=lambda name: fmean(groups[name][0]))[: MOST_ROWS - 1]
+        note += f"\n{MOST_ROWS - 1} of {len(groups) - 1} capabilities, the weakest"
+        groups = {name: found for name, found in groups.items() if name in (*weakest, OVERALL)}
     picture = Picture(_scorecard_finding(card), 8.0, 1.6 + 0.4 * len(groups), note)
     axes = picture.subplots()
     for place, (right, chance) in enumerate(groups.values()):
@@ -133,14 +140,25 @@ def scorecard(card: Scorecard) -> Picture:
 def before_after(report: Report) -> Picture:
     """Draw each capability before and after, and its change against the budget, with verdicts."""
     require(report, Report, "This draws a Report, which is what compare returns")
-    rows = report.rows
     note = "\n".join([*_footnotes(report), report.conditions.replace("->", "→")])
-    picture = Picture(_before_after_finding(report), 10.5, 2.0 + 0.4 * len(rows), note)
+    finding, several = _before_after_finding(report), len(report.capabilities)
+    if several >= MOST_ROWS:
+        report = replace(report, rows=_worst(report))
+        note += f"\n{MOST_ROWS - 1} of {several} capabilities, those that lost most"
+    rows = report.rows
+    picture = Picture(finding, 10.5, 2.0 + 0.4 * len(rows), note)
     left, right = picture.subplots(1, 2, sharey=True, width_ratios=(1, 1.3))
     _draw_levels(left, report)
     _draw_changes(right, report)
     _rows(left, [f"{row.name} ({row.n})" for row in rows])
     return picture
+
+
+def _worst(report: Report) -> tuple[Row, ...]:
+    """Choose the rows that lost most, in the order of the table, the overall row last."""
+    lost = sorted(report.capabilities, key=lambda row: (row.verdict != REGRESSED, row.change))
+    kept = {row.name for row in lost[: MOST_ROWS - 1]} | {OVERALL}
+    return tuple(row for row in report.rows if row.name in kept)
 
 
 def _draw_levels(axes: Axes, report: Report) -> None:
@@ -179,7 +197,7 @@ def _draw_changes(axes: Axes, report: Report) -> None:
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Lay out one row per name, the first on top and the overall row apart."""
-    short = [plain(textwrap.shorten(name, 32, placeholder="…")) for name in names]
+    short = [plain(clipped(name, 32)) for name in names]
     axes.set_yticks(range(len(names)), short, color=INK, size=12)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.set_ylim(len(names) - 0.5, -0.6)
@@ -200,6 +218,12 @@ def on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
     axes.grid(axis=which, color=INK, alpha=0.08)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=INK, size=12)
+
+
+def clipped(text: str, most: int) -> str:
+    """Write a name in so many characters; two long ones differ at their ends, so that stays."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
 def plain(text: str) -> str:
@@ -285,7 +309,7 @@ def run(
     small panel beside.
     """
     budget, points = _budget(budget, guard), _points(run)
-    names = list(points[0].by_capability) if capabilities else []
+    names = _most_lost(points) if capabilities else []
     rows = min(3, max(1, len(names)))
     columns = -(-len(names) // rows)
     note = _run_note(run, budget) + "\nsmall panels: one capability each; pale: all" * bool(names)
@@ -301,6 +325,13 @@ def run(
         lowest = row == rows - 1 or place == len(names) - 1
         _draw_capability(small, points, name, budget, steps_below=lowest)
     return picture
+
+
+def _most_lost(points: "list[Point]") -> list[str]:
+    """Name the capabilities, or where there are too many for panels those that lost most."""
+    before, after = points[0].by_capability, points[-1].by_capability
+    lost = sorted(before, key=lambda name: after[name] - before[name])[:_MOST_PANELS]
+    return [name for name in before if name in lost]
 
 
 def _budget(budget: float | None, guard: "RegressionGuard | None") -> float:
@@ -362,7 +393,9 @@ def name_ends(axes: Axes, names: list[tuple[float, str, str]]) -> None:
             places[i], places[i + 1] = places[i] - push, places[i + 1] + push
     for place, (_, text, colour) in zip(places, ends, strict=True):
         style: dict[str, Any] = {"size": 13, "weight": "bold", "va": "center"}
-        axes.text(1.02, place, plain(text), transform=axes.transAxes, color=colour, **style)
+        axes.text(
+            1.02, place, plain(clipped(text, 40)), transform=axes.transAxes, color=colour, **style
+        )
 
 
 def _draw_guard(axes: Axes, end: "Point", guard: "RegressionGuard") -> None:
@@ -393,7 +426,7 @@ def _draw_capability(
     axes.plot(steps, levels, "o-", color=OLD, linewidth=2, markersize=3.5)
     on_paper(axes, "both")
     axes.tick_params(left=False, labelleft=False, bottom=steps_below, labelbottom=steps_below)
-    short = plain(textwrap.shorten(name, 14, placeholder="…"))
+    short = plain(clipped(name, 14))
     axes.set_title(f"{short} {number(levels[-1])}", color=INK, size=12, loc="left", pad=4)
 
 
@@ -518,7 +551,7 @@ def trade_off(runs: Runs) -> Picture:
     axes.plot(*way, color=INK, alpha=0.3, linewidth=5, zorder=1)
     for group in everyone:
         _draw_group(axes, group, 1.0 if group in best else 0.4)
-    exam = ended[0].before.exam
+    exam = clipped(ended[0].before.exam, 40)
     axes.set(xlabel="task accuracy: learned →", ylabel=f"{plain(exam)} accuracy: kept →")
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
@@ -578,7 +611,7 @@ def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) ->
     axes.plot(ends, fit(ends), color=INK, alpha=0.3, linewidth=5)
     for run, x, y in zip(runs, moved, lost, strict=True):
         axes.plot(x, y, **_mark(run.recipe))
-    exam = runs[0].before.exam
+    exam = clipped(runs[0].before.exam, 40)
     axes.set(xlabel="KL to the base on the new task, nats per token", ylabel=f"{plain(exam)} lost")
     axes.margins(0.06)
     axes.yaxis.set_major_formatter(tick)
@@ -743,12 +776,12 @@ def _name_dots(axes: Axes, dots: list[tuple[float, float, str, str]]) -> None:
         taken.append(best.padded(6))
         offset = (_middle(best) - centres[at]) * 72 / DOTS
         far = _distances(best, centres[at : at + 1])[0] > 20
-        _name_dot(axes, (x, y), offset, plain(name), colour, _LEADER if far else None)
+        _name_dot(axes, (x, y), offset, plain(clipped(name, 48)), colour, _LEADER if far else None)
 
 
 def _size(axes: Axes, name: str) -> tuple[float, float]:
     """Measure a name as it will be written."""
-    text = axes.text(0, 0, plain(name), size=12)
+    text = axes.text(0, 0, plain(clipped(name, 48)), size=12)
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height

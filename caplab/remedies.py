@@ -18,7 +18,7 @@ import torch
 from caplab.errors import BadInput, real, require, shown
 from caplab.exam import OVERALL, Exam, Question, Scorecard, score
 from caplab.exam import exam as load_exam
-from caplab.models import Subject
+from caplab.models import Subject, call
 from caplab.stats import listed, number, wilson
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Blend:
         old, new = _plain(base), _plain(end)
         _check_alike(old, new, base.name, end.name)
         self.subject = Subject(deepcopy(old).eval(), end.tokenizer, end.name)
+        call(self.subject.model, "")
         self._name = end.name
         self._weights = [
             (mixed, at_0.detach(), at_1.detach())

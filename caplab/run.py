@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from caplab.errors import BadInput, refusing
-from caplab.exam import Exam, Scorecard, score
+from caplab.exam import Exam, Scorecard, beside, score
 from caplab.files import as_path, make_folder, read_sealed, remove, write_sealed
-from caplab.models import Subject, load
+from caplab.models import Subject, load, quiet
 from caplab.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Run:
         import pandas as pd
 
         rows = [asdict(point) for point in self.points]
-        return pd.DataFrame([row | row.pop("by_capability") for row in rows])
+        return pd.DataFrame([row | beside(row.pop("by_capability"), row) for row in rows])
 
     # ---------------------------------------------------------------- on disk
 
@@ -128,11 +129,12 @@ class Run:
     def _save_weights(self, folder: Path) -> None:
         if self.subject is None:
             raise BadInput("This run was loaded without weights, so there are none to save.")
-        adapter = hasattr(self.subject.model, "peft_config")
+        model = _complete(self.subject.model)
+        adapter = hasattr(model, "peft_config")
         # PEFT would ask the hub whether the vocabulary has grown; a recipe never lets it grow.
         options = {"save_embedding_layers": False} if adapter else {}
-        with refusing(f"The weights cannot be saved in {str(folder)!r}"):
-            self.subject.model.save_pretrained(folder, **options)
+        with quiet(), refusing(f"The weights cannot be saved in {str(folder)!r}"):
+            model.save_pretrained(folder, **options)
             self.subject.tokenizer.save_pretrained(folder)
 
     def _facts(self) -> dict[str, Any]:
@@ -194,6 +196,14 @@ class Run:
 _CARDS = ("before", "before_task", "final", "final_task")
 _APART = ("recipe", "points", "subject", "exam", "task_exam", "cards")  # not plain JSON
 _PLAIN = [field.name for field in fields(Run) if field.name not in _APART]
+
+
+def _complete(model: Any) -> Any:
+    """Return what can be loaded again: an adapter whose base lies nowhere is merged into it."""
+    adapters = getattr(model, "peft_config", {})
+    if all(adapter.base_model_name_or_path for adapter in adapters.values()):
+        return model
+    return deepcopy(model).merge_and_unload()
 
 
 def _check_place(folder: Path) -> None:

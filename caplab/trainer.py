@@ -24,7 +24,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from caplab.errors import BadInput, did_you_mean
-from caplab.models import Subject, quiet
+from caplab.models import Subject, call, quiet
 from caplab.recipe import Recipe
 
 __all__ = ["Collator", "Diverged", "QuietTrainer", "linear_layers", "make_trainer", "unwrapped"]
@@ -182,6 +182,7 @@ def _own_copy(subject: Subject) -> Any:
     model = unwrapped(deepcopy(subject.model))
     if isinstance(model, PeftModel):
         model = unwrapped(model.merge_and_unload())
+        call(model, "")
     model.requires_grad_(True)
     model.zero_grad()
     if getattr(model, "loss_type", None) is None:

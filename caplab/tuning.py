@@ -18,7 +18,7 @@ from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
 from caplab.forecast import announce
-from caplab.models import Subject
+from caplab.models import Subject, call
 from caplab.recipe import Recipe
 from caplab.run import Point, Run
 from caplab.trainer import linear_layers, make_trainer, unwrapped
@@ -164,6 +164,8 @@ def _tuned(model: Any, subject: Subject, recipe: Recipe) -> Subject:
     model = unwrapped(model).eval()
     model.zero_grad()
     model.config.use_cache = subject.model.config.use_cache
+    if recipe.method == "full":
+        call(model, "")
     name = f"{subject.name}, {recipe.method} {recipe.learning_rate:g}"
     return Subject(model, subject.tokenizer, name)
 

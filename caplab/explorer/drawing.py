@@ -4,6 +4,7 @@ The colours are those of `caplab.plots`. In a live panel they come from the page
 whether it is dark (see `style`); the picture in a saved notebook brings its own paper.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -479,9 +480,12 @@ def _detail(state: State, capability: str, frame: Frame) -> str:
 
 # ---------------------------------------------------------------- marks
 
+# What XML cannot hold, not even escaped; an untrained model says such things.
+_UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
-    words = escape(words)
+    words = escape(_UNWRITABLE.sub("\ufffd", words))
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{words}</text>'
 
 

@@ -6,6 +6,7 @@
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +56,12 @@ class Bench:
         """Fine-tune the subject for two steps."""
         given = {"task": Dataset.from_list(TASK), "exam": self.exam} | given
         return cl.fine_tune(self.subject, recipe, on_point=lambda _: None, **given)
+
+    def folder_of_model(self) -> Path:
+        """Save the subject as an ordinary model folder."""
+        self.subject.model.save_pretrained(self.folder / "model")
+        self.subject.tokenizer.save_pretrained(self.folder / "model")
+        return self.folder / "model"
 
     def file(self, text: str | bytes, name: str = "given.jsonl") -> Path:
         """Write a file as a user would leave it."""
@@ -246,6 +253,10 @@ BAD_INPUTS = [
     Bad("load", "a zero byte", lambda at: cl.load("a\0b"), ("not a path",)),
     Bad("load", "a name as long as a book", lambda at: cl.load("a" * 5000), ("too long",)),
     Bad("load", "nobody's home", lambda at: cl.load("~nosuchuser/m"), ("not a path", "home")),
+    Bad(
+        "load", "a stranger's tokenizer", lambda at: cl.load(mixed(at)), ("400", "belong together")
+    ),
+    Bad("load", "an adapter of itself", lambda at: cl.load(circle(at)), ("adapter of itself",)),
     Bad("load", "a device as a number", lambda at: cl.load("pocket", device=5.5), ("5.5", "cpu")),
     Bad("Subject.ask", "half a character", lambda at: at.subject.ask("\ud800"), ("half",)),
     Bad("Question", "the last row's name", lambda at: overall(), ("overall", "another name")),
@@ -394,6 +405,26 @@ def overall() -> cl.Question:
 def twice(at: Bench) -> Path:
     """Write a question with two answers."""
     return at.file(json.dumps(LINE).replace("}", ', "answer": 1}'))
+
+
+def mixed(at: Bench) -> Path:
+    """Put a larger vocabulary beside a model."""
+    tokenizer = deepcopy(at.subject.tokenizer)
+    tokenizer.add_tokens(["one", "two"])
+    folder = at.folder_of_model()
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def circle(at: Bench) -> Path:
+    """Let an adapter name itself as its base."""
+    base = cl.load(at.folder_of_model())
+    run = cl.fine_tune(base, QUICK.change(method="lora"), TASK, at.exam, on_point=lambda _: None)
+    folder = run.save(at.folder / "run", weights=True) / "weights"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def loop(at: Bench) -> Path:

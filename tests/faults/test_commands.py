@@ -21,7 +21,12 @@ BAD_COMMANDS = [
     ("a result with no folder", "gate card.json card.json --json no/a.json", ("no folder",)),
     ("a result over an input", "gate card.json card.json --json card.json", ("overwritten",)),
     ("a page that is a folder", "gate card.json card.json --html .", ("a folder",)),
+    ("two results in one place", "gate card.json card.json --json a --html a", ("overwritten",)),
+    ("a result in a device", "gate card.json card.json --json /dev/null", ("device",)),
+    ("a scorecard of another exam", "score card.json --exam task", ("tiny", "task")),
     ("a grid that is not there", "sweep no.toml", ("no.toml",)),
+    ("an atlas with no folder", "sweep good.toml --out no/a.parquet", ("no folder",)),
+    ("an atlas over its grid", "sweep good.toml --out good.toml", ("overwritten",)),
     ("a grid with a misspelt field", "sweep bad.toml", ("bad.toml", "learning_rate")),
     ("a grid that is no TOML", "sweep card.json", ("card.json",)),
 ]
@@ -33,6 +38,7 @@ def here(tmp_path, monkeypatch):
     half_a_scorecard(at).rename(tmp_path / "half.json")
     at.card.save(tmp_path / "card.json")
     at.file("learningrate = 1", "bad.toml")
+    at.file("steps = 2", "good.toml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
