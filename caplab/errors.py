@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
+from os import PathLike
 
 __all__ = [
     "BadInput",
@@ -37,7 +38,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 def shown(value: object) -> str:
     """Write what was given into a sentence: in short, whatever it is."""
     try:
-        text = repr(value)
+        text = repr(str(value) if isinstance(value, PathLike) else value)
     except ValueError:  # Python does not write out a number of thousands of digits
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
@@ -62,7 +63,8 @@ def real(value: object) -> float:
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out: each library and device says so in another way."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+    signs = ("out of memory", "allocate memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
 @contextmanager

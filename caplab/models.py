@@ -131,13 +131,23 @@ def load(
     place, precision = _device(device), _dtype(dtype)
     _share_cores()
     try:
-        model, tokenizer = _open(name, precision)
+        with _readable(name):
+            model, tokenizer = _open(name, precision)
     except BadInput as error:
         if not stand_in:
             raise
         raise BadInput(f"{error} (CAPLAB_MODEL is set to {stand_in!r}.)") from error
     title = _spelt(as_path(name).resolve().name) if is_folder(name) else name
     return Subject(model.to(place).eval(), tokenizer, title)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say in words that a file of a model may not be read."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{name} cannot be read: {error}.") from error
 
 
 def _spelt(name: str) -> str:

@@ -410,7 +410,7 @@ def twice(at: Bench) -> Path:
 def mixed(at: Bench) -> Path:
     """Put a larger vocabulary beside a model."""
     tokenizer = deepcopy(at.subject.tokenizer)
-    tokenizer.add_tokens(["one", "two"])
+    tokenizer.add_tokens([f"word{n}" for n in range(400)])
     folder = at.folder_of_model()
     tokenizer.save_pretrained(folder)
     return folder

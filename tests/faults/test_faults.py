@@ -9,9 +9,11 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,37 @@ def test_a_read_only_folder_is_refused_in_words(at):
     with pytest.raises(BadInput, match="cannot be written"):
         at.run.save(folder / "run")
     assert at.run.final == at.run.cards["final"], "what could not be saved is still there"
+
+
+@contextmanager
+def stranger():
+    """Be somebody with no rights for a while; who is no superuser is that already."""
+    root = os.geteuid() == 0
+    os.seteuid(65534) if root else None
+    try:
+        yield
+    finally:
+        os.seteuid(0) if root else None
+
+
+@fault("a file or folder that may not be read", "named, and not a trace")
+@LINUX
+@pytest.mark.parametrize(
+    "closed", ["model", "model/model.safetensors", "card.json", "run/run.json"]
+)
+def test_what_may_not_be_read_is_named(closed, at):
+    with tempfile.TemporaryDirectory() as open_to_all:
+        at.folder = Path(open_to_all)
+        at.folder.chmod(0o755)
+        at.folder_of_model()
+        at.card.save(at.folder / "card.json")
+        at.run.save(at.folder / "run")
+        (at.folder / closed).chmod(0)
+        read = {"model": cl.load, "card.json": cl.Scorecard.load, "run": cl.Run.load}
+        name = closed.split("/")[0]
+        with stranger(), pytest.raises(BadInput, match=r"cannot be (read|used).*ermission denied"):
+            read[name](at.folder / name)
+        (at.folder / closed).chmod(0o700)
 
 
 @fault("the memory limit is reached in a training", "plain words with what to do, not a trace")
