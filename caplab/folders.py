@@ -192,7 +192,7 @@ def _download(name: str) -> Path:
         raise BadInput(
             f"{name} has no weights in safetensors on the hub, so the lab cannot load it."
         )
-    size = sum(facts.size or 0 for facts in wanted.values())
+    size = sum(facts.size for facts in wanted.values() if isinstance(facts.size, int))
     _check_room(size, name)
     print(f"Downloading {name}: {size / 1e6:,.0f} MB, once.", file=sys.stderr)
     with refusing(f"The download of {name} stopped. Load it again: files that arrived are kept"):

@@ -48,6 +48,7 @@ class Blend:
     def __init__(self, base: Subject, tuned: Tuned) -> None:
         end = _subject(tuned)
         require(base, Subject, 'The base is a Subject, such as load("pocket")')
+        _check_origin(base, tuned)
         old, new = _plain(base), _plain(end)
         _check_alike(old, new, base.name, end.name)
         self.subject = Subject(deepcopy(old).eval(), end.tokenizer, end.name)
@@ -126,6 +127,18 @@ def _plain(subject: Subject) -> Any:
     """Return the model without an adapter: itself, or a copy with the adapter merged."""
     model = subject.model
     return _copy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _check_origin(base: Subject, tuned: Tuned) -> None:
+    """Refuse a run that began elsewhere: models of one shape mix without a complaint."""
+    from caplab.feed import digest
+
+    began = getattr(tuned, "base_digest", "")
+    if began and began != digest(base.model):
+        raise BadInput(
+            f"This run did not begin from {base.name}, as it is now: its weights are others. "
+            "Mix a run with the very model that it was tuned from."
+        )
 
 
 def _kind(weight: torch.Tensor) -> str:

@@ -55,6 +55,7 @@ class Run:
     subject: Subject | None
     base: str
     steps: int
+    base_digest: str = ""  # of the weights that the run began from
     stopped: bool = False
     trouble: str | None = None
     replay_fraction: float = 0.0

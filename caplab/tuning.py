@@ -148,6 +148,7 @@ def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
         task_exam=examiner.task_exam,
         subject=tuned,
         base=examiner.subject.name,
+        base_digest=examiner.weights,
         steps=trainer.state.global_step,
         stopped=trainer.state.global_step < recipe.steps,
         trouble=trouble,

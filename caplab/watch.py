@@ -108,7 +108,7 @@ class Examiner:
     ) -> None:
         self.subject, self.exam, self.task_exam = subject, exam, task_exam
         self._progress = progress
-        self._weights = digest(subject.model)
+        self.weights = digest(subject.model)
         self._classics = exam.sample(min(_ASKED, len(exam)))
         self._task = task_exam.sample(min(_ASKED_OF_TASK, len(task_exam))) if task_exam else None
         self._drift = _Drift(subject, rows)
@@ -125,7 +125,7 @@ class Examiner:
 
     def _base_card(self, exam: Exam) -> Scorecard:
         """Score the base; what it answered once, in whatever run, is not asked again."""
-        key = (self._weights, exam.fingerprint)
+        key = (self.weights, exam.fingerprint)
         if key not in _base_cards:
             _base_cards[key] = score(self.subject, exam, progress=self._progress)
             for oldest in list(_base_cards)[:-_CARDS_KEPT]:

@@ -343,6 +343,12 @@ BAD_INPUTS = [
         lambda at: cl.RegressionGuard(before=at.card),
         ("answers",),
     ),
+    Bad(
+        "interpolate",
+        "a run of another base",
+        lambda at: remedies.interpolate(tiny.subject(seed=9), at.run, 0.5),
+        ("did not begin", "tuned from"),
+    ),
     Bad("interpolate", "a name", lambda at: remedies.interpolate("pocket", at.run, 0.5), ("base",)),
     Bad(
         "interpolate", "a text", lambda at: remedies.interpolate(at.subject, at.run, "1"), ("'1'",)

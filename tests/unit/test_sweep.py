@@ -144,7 +144,7 @@ def test_a_faulty_file_is_refused_by_its_name_and_fault(tmp_path, text, said):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="No such file"):
+    with pytest.raises(BadInput, match="There is no grid"):
         sweeping.read_grid(tmp_path / "none.toml")
 
 
