@@ -186,7 +186,7 @@ def _draw_changes(axes: Axes, report: Report) -> None:
     high = max(0.5 * report.budget, *(row.high for row in report.rows))
     room = 0.06 * (high - low)
     axes.set(
-        xlim=(low - room, high + room), xlabel=f"change, {100 * report.confidence:g} % interval"
+        xlim=(low - room, high + room), xlabel=f"change, {100 * report.confidence:.4g} % interval"
     )
     axes.axvspan(low - room, -report.budget, color=VERDICTS[REGRESSED], alpha=0.07, linewidth=0)
     axes.axvline(0, color=PALE, linewidth=1)

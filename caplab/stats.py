@@ -171,12 +171,12 @@ class Report:
         joint = f", joint over {len(self.capabilities)} capabilities" * (len(self.capabilities) > 1)
         return (
             f"{self.before} -> {self.after}; {self.metric}; budget {number(self.budget)}; "
-            f"{100 * self.confidence:g} % intervals{joint}"
+            f"{100 * self.confidence:.4g} % intervals{joint}"
         )
 
     def words(self, row: Row) -> str:
         """Say how a row changed: `-.49, 95 % from -.55 to -.42`."""
-        change, level = self.written(row.change), f"{100 * self.confidence:g} %"
+        change, level = self.written(row.change), f"{100 * self.confidence:.4g} %"
         return f"{change}, {level} from {self.written(row.low)} to {self.written(row.high)}"
 
     def __getitem__(self, name: str) -> Row:
