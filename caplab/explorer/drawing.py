@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import chain
+from textwrap import wrap
 
 from caplab.explorer.state import Answer, Band, Pin, Place, State, place
 from caplab.explorer.style import PRINTED
@@ -72,21 +73,38 @@ def render(state: State) -> str:
 def picture(state: State) -> str:
     """Return a state as one SVG of its own, for pages on which no kernel runs."""
     said = headline(state)
-    lines = [f"{line.question} → {line.before}" for line in state.answers if line.after is None]
-    lines += [
-        f"{line.question} → {line.before} → {line.after}" for line in _current(state) if line.after
-    ]
     verdict = f": {said.verdict} ({said.change})" if said.verdict else ""
-    top, below = 64, 22 * len(lines) + 14
-    head = _text(20, 28, said.text + verdict, "cl-big") + _text(20, 50, said.detail, "cl-pale")
-    foot = [
-        _text(20, top + _height(state) + 22 * row, line, "cl-name")
-        for row, line in enumerate(lines)
-    ]
-    inside = f'{head}<g transform="translate(0 {top})">{_drawn(state)}</g>{"".join(foot)}'
+    head = _rows(said.text + verdict, "cl-big") + _rows(said.detail, "cl-pale")
+    foot = list(chain.from_iterable(_rows(_told(line), "cl-name") for line in _current(state)))
+    top = ROW * len(head) + 20
+    bottom = top + _height(state) + 14
+    inside = f'<g transform="translate(0 {top})">{_drawn(state)}</g>'
     paper = f'<style>{PRINTED}</style><rect width="100%" height="100%" class="cl-paper"/>'
-    height = top + _height(state) + below
-    return _svg(paper + inside, WIDTH, height, escape(said.text))
+    words = _column(head, 28) + _column(foot, bottom)
+    height = bottom + ROW * len(foot)
+    return _svg(paper + inside + words, WIDTH, height, escape(said.text))
+
+
+ROW = 22  # between two lines of text
+FITS = {"cl-big": 64, "cl-pale": 112, "cl-name": 114}  # characters in a line, in a wide font
+
+Row = tuple[str, str]
+
+
+def _rows(words: str, kind: str) -> list[Row]:
+    """Break a text into lines that fit: an SVG cuts what is too long."""
+    return [(line, kind) for line in wrap(words, FITS[kind], subsequent_indent="\u00a0" * 4)]
+
+
+def _column(rows: list[Row], y: float) -> str:
+    """Write lines of text below each other."""
+    return "".join(_text(20, y + ROW * n, *row) for n, row in enumerate(rows))
+
+
+def _told(line: Answer) -> str:
+    """Write a question and its answers so far as one line."""
+    answers = [line.before] if line.after is None else [line.before, line.after]
+    return " → ".join([line.question, *(answer or "(nothing)" for answer in answers)])
 
 
 def _svg(inside: str, width: int, height: int, title: str) -> str:

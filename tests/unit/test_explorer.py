@@ -291,6 +291,18 @@ def test_the_saved_picture_is_an_svg_of_its_own(name):
     assert not any(word in drawn for word in ("var(", "--jp"))
 
 
+def test_the_saved_picture_cuts_no_words():
+    lengthy = " ".join(f"word{number}" for number in range(60))
+    answers = (Answer("Why?", lengthy, lengthy), Answer("Who?", "I.", ""))
+    drawn = ElementTree.fromstring(picture(trained(answers=answers, message=lengthy)))
+    lines = [line.text or "" for line in drawn.findall("{*}text")]
+    assert max(map(len, lines)) <= 114
+    assert " ".join(line.strip() for line in lines).count(lengthy) == 3
+    assert lines[-1] == "Who? → I. → (nothing)"
+    _, _, _, height = map(float, drawn.attrib["viewBox"].split())
+    assert height >= max(float(line.attrib["y"]) for line in drawn.findall("{*}text")) + 6
+
+
 def test_the_markup_stays_small():
     points = tuple(point(step) for step in range(0, 61, 6))
     pins = tuple(Pin(n, f"full {n}e-3", (n / 10, 1 - n / 10), points) for n in range(1, 8))
