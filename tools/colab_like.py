@@ -7,9 +7,9 @@
     python tools/colab_like.py --new --python /usr/bin/python3.12
 
 The environment stands in build/colab: Python 3.12 with what tools/colab_packages.txt names. uv
-makes it (the extra `dev` brings uv); that downloads 3 GB once. The setup cell runs as it is
-written: git is told to take the course from this folder instead of GitHub, so what is installed is
-the last COMMIT.
+makes it (the extra `dev` brings uv); that downloads 3 GB once. Each notebook finds it as new, as
+each finds a new machine on Colab. The setup cell runs as it is written: git is told to take the
+course from this folder instead of GitHub, so what is installed is the last COMMIT.
 
 It fails if a cell fails, if a setup cell takes more than 60 seconds or if torch is replaced.
 docs/colab.md says what is not as in Colab.
@@ -36,6 +36,7 @@ from nbclient.exceptions import CellExecutionError
 PACKAGES = ROOT / "tools/colab_packages.txt"
 HOME = ROOT / "build/colab"
 PYTHON = HOME / "bin/python"
+FRESH = "fresh.txt"  # in the environment: what was installed when it was new
 SETUP_SECONDS = 60
 # Colab imports this package when a kernel starts; the setup cell looks for it.
 STARTUP = 'c = get_config()\nc.InteractiveShellApp.exec_lines = ["import google.colab"]\n'
@@ -66,19 +67,33 @@ class Outcome:
 
 def make(folder: Path, python: str) -> None:
     """Make the environment anew, and give it what a Colab kernel has at its start."""
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if not uv:
-        raise SetupError("uv is needed for this: python -m pip install uv")
     shutil.rmtree(folder, ignore_errors=True)
-    run(uv, "venv", "--quiet", "--python", python, str(folder))
-    # Without this project's own settings for uv, which speak of another torch.
-    options = ["--no-config", "--python", str(folder / "bin/python")]
-    run(uv, "pip", "install", *options, "--requirement", str(PACKAGES))
+    uv("venv", "--quiet", "--python", python, str(folder))
+    pip(folder, "install", "--requirement", str(PACKAGES))
     (site,) = folder.glob("lib/python3*/site-packages")
     (site / "google/colab").mkdir(parents=True)
     (site / "google/colab/__init__.py").write_text('"""Stand in for Colab\'s own package."""\n')
     (folder / "ipython/profile_default").mkdir(parents=True)
     (folder / "ipython/profile_default/ipython_config.py").write_text(STARTUP)
+    (folder / FRESH).write_text(pip(folder, "freeze"))
+
+
+def refresh(folder: Path) -> None:
+    """Undo what a setup cell did: pip leaves an older commit of the same version as it is."""
+    pip(folder, "sync", "--quiet", str(folder / FRESH))
+
+
+def pip(folder: Path, command: str, *options: str) -> str:
+    """Let uv work on the environment, without this project's settings: they name another torch."""
+    return uv("pip", command, "--no-config", "--python", str(folder / "bin/python"), *options)
+
+
+def uv(*options: str) -> str:
+    """Run uv, from the search path or from beside this Python."""
+    program = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if not program:
+        raise SetupError("uv is needed for this: python -m pip install uv")
+    return run(program, *options)
 
 
 def run(*command: str) -> str:
@@ -131,7 +146,8 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def work_through(path: Path, folder: Path) -> Outcome:
-    """Run one notebook in a kernel of the environment; the first code cell is the setup."""
+    """Run one notebook in a kernel of the fresh environment; its first code cell is the setup."""
+    refresh(folder)
     outcome = Outcome(f"{path.parent.name}/{path.name}")
     seal = torch_seal(folder)
     try:
@@ -177,8 +193,9 @@ def main() -> int:
     parser.add_argument("--python", default="3.12", help="a version, or where one is")
     given = parser.parse_args()
     try:
-        if given.new or not PYTHON.exists():
+        if given.new or not (HOME / FRESH).exists():
             make(HOME, given.python)
+        refresh(HOME)
         before = packages(PYTHON)
         outcomes = []
         for path in given.notebooks or sorted(ROOT.glob("notebooks/*.ipynb")):
