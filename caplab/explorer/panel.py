@@ -77,22 +77,9 @@ def explorer(
     With `predict` the learner guesses before the first run; without `live` nothing is trained
     until Run is pressed.
     """
-    if preset not in list(PRESETS):
-        hint = did_you_mean(preset, PRESETS)
-        raise BadInput(
-            f"There is no preset {shown(preset)}.{hint} There are: {', '.join(PRESETS)}."
-        )
-    check_budget(budget)
-    for given in (exam, task_exam):
-        require(given, (Exam, type(None)), "The Explorer needs an Exam, such as exam(path)")
+    _check(preset, budget, exam, task_exam, task, atlas)
     subject = subject if isinstance(subject, Subject) else load(subject or "pocket")
-    if task is not None:
-        from caplab.feed import open_task
-
-        open_task(task)  # what is wrong with it is said here, and not when Run is pressed
     bench = Bench(subject, task, exam, task_exam)
-    if atlas is not None and not hasattr(atlas, "points"):
-        raise BadInput(f"atlas is what sweep returns and atlas() opens, not {shown(atlas)}.")
     chosen = PRESETS[preset]
     state = State(
         preset=chosen,
@@ -104,6 +91,22 @@ def explorer(
     )
     threaded = threads_show() if threaded is None else threaded
     return Explorer(bench, state, atlas or _shipped(bench), live=live, threaded=threaded)
+
+
+def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas: Any) -> None:
+    """Refuse now what would fail when Run is pressed."""
+    if preset not in list(PRESETS):
+        hint, there = did_you_mean(preset, PRESETS), ", ".join(PRESETS)
+        raise BadInput(f"There is no preset {shown(preset)}.{hint} There are: {there}.")
+    check_budget(budget)
+    for given in (exam, task_exam):
+        require(given, (Exam, type(None)), "The Explorer needs an Exam, such as exam(path)")
+    if task is not None:
+        from caplab.feed import open_task
+
+        open_task(task)
+    if atlas is not None and not hasattr(atlas, "points"):
+        raise BadInput(f"atlas is what sweep returns and atlas() opens, not {shown(atlas)}.")
 
 
 _MIDDLE = (0.5, 0.5)
