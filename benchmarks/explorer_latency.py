@@ -88,7 +88,7 @@ def train(panel: Page, key: str) -> dict[str, float]:
     """Move the learning rate of a panel that trains."""
     seen = panel.move("learning rate", key, "now.verdict")
     return {
-        "first new point": first(seen, lambda now: now["points"] == 1),
+        "first new point": first(seen, lambda now: now["points"] >= 1),
         "first point after training steps": first(seen, lambda now: now["points"] == 2),
         "all points, streamed": first(seen, lambda now: now["points"] == 9),
         "the verdict on all questions": first(seen, lambda now: now["verdict"]),
