@@ -378,6 +378,36 @@ def test_a_sweep_killed_as_a_whole_goes_on_where_it_was(model, undisturbed, tmp_
     assert not list(tmp_path.rglob("*.damaged"))
 
 
+FREED_AND_TAKEN = """
+import resource, sys
+import torch
+from caplab import sweep
+module = sys.modules["caplab.sweep"]
+if sys.argv[1] == "kept":
+    module._keep_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        torch.ones(1_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone reads the variable")
+def test_memory_is_kept_between_steps_where_dask_would_have_it_given_back():
+    where = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+
+    def faults(how):
+        run = [sys.executable, "-c", FREED_AND_TAKEN, how]
+        return int(subprocess.run(run, env=where, capture_output=True, check=True).stdout)
+
+    assert faults("given back") > 10_000
+    assert faults("kept") < 1_000
+
+
 @pytest.mark.slow
 def test_dask_finds_the_same_numbers(model, undisturbed):
     from distributed import LocalCluster
