@@ -8,6 +8,7 @@ do not end at the same weights, bit for bit: then they would not have done the s
 """
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def bare(subject: cl.Subject, recipe: Recipe) -> Any:
     torch.manual_seed(recipe.seed)
     if recipe.method == "lora":
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **ADAPTER))
+    model.config.use_cache = False  # as the trainers do: nothing is generated here
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     rate, steps = recipe.learning_rate, recipe.steps
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, fused=True)
@@ -167,6 +169,7 @@ def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
+            gc.collect()  # what the one before left behind is not to be swept up on this one's time
             wall, cpu = time.perf_counter(), time.process_time()
             call()
             if turn:  # the first round is for warming up

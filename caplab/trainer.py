@@ -32,6 +32,9 @@ from caplab.recipe import Recipe
 __all__ = ["Collator", "Diverged", "QuietTrainer", "linear_layers", "make_trainer", "unwrapped"]
 
 
+_FEW_ROWS = 10_000
+
+
 class Diverged(Exception):  # noqa: N818  (it is how a training ends, and `fine_tune` catches it)
     """End a training that cannot get better."""
 
@@ -72,6 +75,8 @@ class QuietTrainer(SFTTrainer):
         model: Any = self.model
         self._modules = list(model.modules())
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        if len(kwargs["train_dataset"]) <= _FEW_ROWS:  # reading them from Arrow takes longer
+            self.train_dataset = kwargs["train_dataset"].to_list()
         # Nobody who guesses blindly among all the words is ten times worse than that.
         self._worst = 10 * math.log(len(kwargs["processing_class"]))
 
