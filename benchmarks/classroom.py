@@ -1,6 +1,6 @@
 """Let 1, 4 and 8 learners share two cores, each doing lesson 03's default run in a kernel.
 
-    python benchmarks/classroom.py [--kernels 1 4 8] [--rounds 5] [--set OMP_WAIT_POLICY=active]
+    python benchmarks/classroom.py [--kernels 1 4 8] [--rounds 5] [--set OMP_NUM_THREADS=1]
 
 All start at the same moment, after a run for warming up. The ideal is the time of one kernel alone
 times the number of kernels: work is shared, and nothing is lost by sharing. `--set` gives the

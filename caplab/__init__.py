@@ -78,9 +78,12 @@ __all__ = [
     "world",
 ]
 
-# Threads that wait shall sleep, not spin: in kernels that share cores the spinning ones rob the
-# others (benchmarks/classroom.py). OpenMP reads it when PyTorch loads. No result depends on it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How long a thread spins before it sleeps. Half a second, as PyTorch's OpenMP has it on Linux, robs
+# the other kernels on the same cores; none at all makes a training of pocket twice as long: its
+# threads wait for one another at each layer, and waking up takes longer than the work. Measured in
+# docs/classroom.md. OpenMP reads it when PyTorch loads. No result depends on it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 _NAMES = {
     "atlas": ["Atlas", "atlas"],

@@ -104,8 +104,16 @@ def test_the_package_says_which_version_it_is():
     assert caplab.__version__.count(".") == 2
 
 
-@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}])
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(given):
-    others = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    code = "import caplab, os; print(os.environ['OMP_WAIT_POLICY'])"
-    assert fresh(code, env=others | given).strip() == given.get("OMP_WAIT_POLICY", "passive")
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({}, "2000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),  # a count would overrule the policy
+    ],
+)
+def test_waiting_threads_spin_for_a_moment_unless_the_user_says_otherwise(given, then):
+    ours = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    others = {key: value for key, value in os.environ.items() if key not in ours}
+    code = "import caplab, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    assert fresh(code, env=others | given).strip() == then
