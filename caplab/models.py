@@ -260,6 +260,19 @@ def _share_cores() -> None:
         torch.set_num_threads(cores())
 
 
+@contextmanager
+def one_thread() -> "Iterator[None]":
+    """Compute with a single thread for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _device(wanted: "str | torch.device | None") -> "torch.device":
     """Take the device that is asked for, or the best one here."""
     import torch

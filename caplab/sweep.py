@@ -30,7 +30,6 @@ from time import perf_counter
 from typing import Any
 
 import joblib
-import torch
 from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 import caplab
@@ -39,7 +38,7 @@ from caplab.errors import BadInput, refusing, require, shown
 from caplab.exam import Scorecard, exam
 from caplab.feed import digest
 from caplab.files import as_path, read_text, write_atomically
-from caplab.models import Subject, cores, load
+from caplab.models import Subject, cores, load, one_thread
 from caplab.recipe import Recipe
 from caplab.run import Run
 from caplab.tuning import fine_tune
@@ -150,7 +149,7 @@ class _Bench:
 
     def run(self, recipe: Recipe) -> dict[str, Any]:
         """Run a recipe, and return what is kept of it."""
-        with _one_thread():
+        with one_thread():
             run = fine_tune(_open(self), recipe, every=self.every, on_point=lambda _: None)
         if run.stopped and not run.trouble:
             raise KeyboardInterrupt  # which fine_tune takes for a wish to see what there is
@@ -207,17 +206,6 @@ def _keep_memory() -> None:
     if allocator and "MALLOC_TRIM_THRESHOLD_" in os.environ:
         allocator(_TRIM, _LARGE)
         allocator(_MAP, _LARGE)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with a single thread for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _record(run: Run) -> dict[str, Any]:
