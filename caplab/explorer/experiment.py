@@ -190,12 +190,19 @@ def _outcome(run: Run, after: Scorecard, task: Scorecard | None, budget: float) 
 
 
 def judged(state: State, budget: float) -> State:
-    """Judge what was seen by another budget: no model is asked for that."""
+    """Judge what is shown by a budget, where it was judged by another: no model is asked for that.
+
+    The other stops on the way back wait until they are shown: all at once take a third of a second.
+    """
 
     def again(found: Outcome) -> Outcome:
+        if found.report.budget == budget:
+            return found
         return replace(found, report=compare(found.before, found.after, budget=budget))
 
-    mixes = {at: replace(mix, outcome=again(mix.outcome)) for at, mix in state.mixes.items()}
+    mixes = dict(state.mixes)
+    if state.mix:
+        mixes[state.alpha] = replace(state.mix, outcome=again(state.mix.outcome))
     outcome = again(state.outcome) if state.outcome else None
     return replace(state, budget=budget, outcome=outcome, mixes=mixes)
 

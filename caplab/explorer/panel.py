@@ -243,7 +243,8 @@ class Explorer:
         with self._lock:
             if name == "alpha":
                 missing = "" if self.state.mixes or self.state.busy else _NO_WAY
-                self._show(alpha=value, message=missing)
+                state = replace(self.state, alpha=value, message=missing)
+                self._set(judged(state, state.budget))
             elif name == "budget":
                 self._set(judged(self.state, value))
             elif name == "action":

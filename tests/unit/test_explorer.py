@@ -328,6 +328,12 @@ def test_another_budget_judges_anew_and_asks_no_model():
     assert judged(trained(outcome=outcome(after=95)), 0.2).outcome.report.verdict == "HELD"
 
 
+def test_a_stop_on_the_way_back_is_judged_anew_when_it_is_shown():
+    far = trained(mixes={0.5: Mix(0.5, outcome(after=95), ())}, alpha=1.0)
+    assert judged(far, 0.2).mixes[0.5].outcome is far.mixes[0.5].outcome
+    assert judged(replace(far, alpha=0.5), 0.2).shown.report.budget == 0.2
+
+
 # ---------------------------------------------------------------- one job at a time
 
 
