@@ -78,10 +78,10 @@ __all__ = [
     "world",
 ]
 
-# How long a thread spins before it sleeps. Half a second, as PyTorch's OpenMP has it on Linux, robs
-# the other kernels on the same cores; none at all makes a training of pocket twice as long: its
-# threads wait for one another at each layer, and waking up takes longer than the work. Measured in
-# docs/classroom.md. OpenMP reads it when PyTorch loads. No result depends on it.
+# How long a thread spins before it sleeps. Spinning long robs the other kernels on the same cores;
+# not at all makes a training of pocket twice as long: its threads wait for one another at each
+# layer, and waking up takes longer than the work. Measured in docs/classroom.md. OpenMP on Linux
+# reads it when PyTorch loads. No result depends on it.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

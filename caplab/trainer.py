@@ -31,7 +31,6 @@ from caplab.recipe import Recipe
 
 __all__ = ["Collator", "Diverged", "QuietTrainer", "linear_layers", "make_trainer", "unwrapped"]
 
-
 _FEW_ROWS = 10_000
 
 
@@ -71,7 +70,7 @@ class QuietTrainer(SFTTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._task_losses: list[float] = []
-        # To find these anew in each step takes a twentieth of a LoRA training of pocket.
+        # To find these anew in each step takes 5 % of a LoRA training of pocket.
         model: Any = self.model
         self._modules = list(model.modules())
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from caplab.explorer.runner import Job, Runner, threads_show
 from caplab.explorer.state import PRESETS, STOPS, Pin, State
 from caplab.explorer.style import LIVE
 from caplab.explorer.words import headline, label, name, percent, rate
-from caplab.models import Subject, load, one_thread
+from caplab.models import Subject, load
 from caplab.recipe import Recipe
 from caplab.stats import check_budget, number
 
@@ -46,7 +46,6 @@ _CHOICES = {
         {"warn": "warn", "stop": "stop", "roll back": "rollback"},
     ),
 }
-_SMALL = 10_000_000  # parameters
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _NO_RUN: dict[str, Any] = {
     "points": (),
@@ -323,21 +322,11 @@ class Explorer:
                 return wanted
 
         try:
-            with self._threads():
-                perform(self.bench, state, job.stop, tell)
+            perform(self.bench, state, job.stop, tell)
         except Exception as error:
             tell(phase="failed", message=in_words(error))
         except KeyboardInterrupt:
             tell(phase="stopped", message="Interrupted.")
-
-    def _threads(self) -> AbstractContextManager[None]:
-        """Train a small model with one thread where the kernel's own threads stand beside it.
-
-        OpenMP counts both as too many for the cores and lets them sleep instead of spin; to wake
-        them at each layer takes longer than to compute it alone.
-        """
-        small = self.bench.subject.parameters < _SMALL
-        return one_thread() if self._runner.threaded and small else nullcontext()
 
     def _show(self, **changes: Any) -> None:
         with self._lock:
