@@ -236,6 +236,13 @@ def browser(chromium: str) -> Iterator:
 
 @pytest.fixture
 def lab(server: str, browser) -> Iterator[Lab]:
+    """Open a tab for one test."""
+    with tab(server, browser) as opened:
+        yield opened
+
+
+@contextmanager
+def tab(server: str, browser) -> Iterator[Lab]:
     """Open a fresh tab, with no memory of other tests and no kernel of theirs."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.set_default_timeout(120_000)

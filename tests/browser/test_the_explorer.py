@@ -1,5 +1,6 @@
 """The Explorer under a learner's hands: real sliders, real training, a real browser."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = "tests/browser/screenshots/explorer.ipynb"  # git-ignored
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+NOTEBOOK = f"tests/browser/screenshots/explorer_{WORKER}.ipynb"  # git-ignored
 PRESETS = ["first_look", "full_vs_lora", "learning_rate", "replay", "guard", "interpolate"]
 EVIL = "<script>document.title='owned'</script>\"><img src=x onerror=document.title='owned'>"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")
@@ -59,6 +61,10 @@ class Panel:
         self.page.mouse.move(x + pixels, y, steps=5)
         self.page.mouse.up()
 
+    def screenshot(self, name: str) -> None:
+        """Save a picture of the panel, for people to look at."""
+        self.box.screenshot(path=conftest.SCREENSHOTS / f"{name}.png", animations="disabled")
+
     def points(self, kind: str = "old") -> int:
         """Count the points of a curve."""
         return self.box.locator(f"circle.cl-dot.cl-{kind}").count()
@@ -86,19 +92,27 @@ def explorer(arguments: str) -> str:
     return f"import caplab as cl\ncl.explorer({arguments})"
 
 
+@pytest.fixture(scope="module")
+def presets(server, browser):
+    """Open one panel of each preset in one notebook."""
+    with conftest.tab(server, browser) as lab:
+        panel(lab, *map(explorer, map(repr, PRESETS)))
+        yield lab
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_trains_and_says_what_happened(lab, preset):
-    shown = panel(lab, explorer(f"{preset!r}"))
+def test_every_preset_trains_and_says_what_happened(presets, preset):
+    shown = Panel(presets.page, PRESETS.index(preset))
     shown.wait_for("Expect task")
     shown.box.get_by_text("2+2 is 4.").wait_for()  # the base has answered: all is warm
-    lab.screenshot(f"explorer_{preset}_before")
+    shown.screenshot(f"explorer_{preset}_before")
     shown.press("Run")
     shown.wait_for(ENDED)
     assert shown.points() >= 2
-    lab.screenshot(f"explorer_{preset}")
-    lab.set_theme("Dark")
-    lab.screenshot(f"explorer_{preset}_dark")
-    lab.set_theme("Light")
+    shown.screenshot(f"explorer_{preset}")
+    presets.set_theme("Dark")
+    shown.screenshot(f"explorer_{preset}_dark")
+    presets.set_theme("Light")
 
 
 def test_a_slider_moved_by_keyboard_trains_and_the_curve_grows(lab):

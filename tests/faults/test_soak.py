@@ -16,7 +16,7 @@ EVENING = """
 
     panel = cl.explorer(
         "full_vs_lora", tiny.subject(), task=Dataset.from_list(TASK * 4), exam=tiny.exam(),
-        live=False, steps=20,
+        live=False, steps=8,
     )
     seen = {}
     for number in range(1, 201):

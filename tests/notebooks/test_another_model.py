@@ -24,14 +24,9 @@ def llama(tmp_path_factory):
         yield
 
 
-def run(path):
-    """Run one notebook; an error in a cell is raised."""
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_on_another_model_as_it_is(path):
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_on_another_model_as_it_is(path, ended):
-    ended[path].result()

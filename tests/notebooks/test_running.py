@@ -15,18 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BOTH = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")])
 
 
-def run(path: Path) -> subprocess.CompletedProcess[str]:
-    """Run one notebook with this Python."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
-    return subprocess.run(
-        [*command, *options, path], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_it_runs(path, ended):
-    done = ended[path].result()
+def test_it_runs(path):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300"]
+    done = subprocess.run(
+        [*command, *options, path], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
