@@ -57,7 +57,6 @@ No other lab may be open in it while it is set up: close them all, then run lab.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
 ENVIRONMENT.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")  # others' settings stay out
 NULL = subprocess.DEVNULL
-ON_ALL_CORES = ["--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal"]
 held = []  # type: List[int]  # an open file: the lock, which our children keep if we are killed
 call = functools.partial(subprocess.call, cwd=str(HERE), env=ENVIRONMENT, pass_fds=held)
 say = functools.partial(print, flush=True)  # so that our lines and pip's stay in order
@@ -67,7 +66,7 @@ def main(arguments: List[str]) -> int:
     """Do what the command line asks; return the exit code."""
     if arguments[:1] == ["test"]:  # before argparse, which would claim pytest's options
         set_up(["lab", "test"])
-        return become(["pytest", *ON_ALL_CORES, *arguments[1:]])
+        return become(["pytest", "-nlogical", "--maxprocesses=4", "--dist=worksteal", *arguments[1:]])
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", nargs="?", choices=["test", "doctor"])

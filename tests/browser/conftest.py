@@ -26,6 +26,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SET_UP = Path(sys.prefix).resolve() == ROOT / ".venv"  # this is the Python that lab.py set up
 SCREENSHOTS = Path(__file__).parent / "screenshots"  # git-ignored
+# Where a test writes a notebook of its own; each worker of a run has its own files there.
+WRITTEN = f"tests/browser/screenshots/{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The first two let it run as root without a GPU; the others keep it from calling home.
 FLAGS = [

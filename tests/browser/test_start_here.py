@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import tab
+from conftest import WRITTEN, tab
 
 pytestmark = pytest.mark.browser
 
@@ -36,6 +36,7 @@ def test_the_first_lesson_runs_and_shows_what_the_model_can_do(ran):
     ran.screenshot("start_here")
     ran.set_theme("Dark")
     ran.screenshot("start_here_dark")
+    ran.set_theme("Light")
 
 
 def test_nothing_leaves_this_machine(ran):
@@ -54,7 +55,7 @@ def test_no_question_stands_before_the_first_lesson(ran):
 def test_an_error_in_a_cell_fails_the_test(lab):
     cells = [nbformat.v4.new_markdown_cell("# Broken"), nbformat.v4.new_code_cell("1 / 0")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    broken = "tests/browser/screenshots/broken.ipynb"  # git-ignored
+    broken = f"{WRITTEN}_broken.ipynb"
     (ROOT / broken).parent.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), ROOT / broken)
     lab.open(broken)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import WRITTEN
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = "tests/browser/screenshots/classroom.ipynb"  # git-ignored
+PAGE = f"{WRITTEN}_classroom.ipynb"
 CELLS = [
     "import caplab as cl",
     'cl.predict("Which one forgets more?", ["full", "LoRA", "the same"], key="who")',
@@ -61,6 +62,7 @@ def test_a_learner_guesses_answers_and_gets_help(classroom):
     classroom.screenshot("classroom")
     classroom.set_theme("Dark")
     classroom.screenshot("classroom_dark")
+    classroom.set_theme("Light")
 
 
 def test_nothing_is_cut_off(classroom):

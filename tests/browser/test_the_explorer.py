@@ -1,6 +1,5 @@
 """The Explorer under a learner's hands: real sliders, real training, a real browser."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-NOTEBOOK = f"tests/browser/screenshots/explorer_{WORKER}.ipynb"  # git-ignored
+NOTEBOOK = f"{conftest.WRITTEN}_explorer.ipynb"
 PRESETS = ["first_look", "full_vs_lora", "learning_rate", "replay", "guard", "interpolate"]
 EVIL = "<script>document.title='owned'</script>\"><img src=x onerror=document.title='owned'>"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")

@@ -161,7 +161,7 @@ def test_the_tests_get_their_own_tools_and_every_argument(clone):
     clone.run()
     assert clone.run("test", "-k", "exam", "--maxfail=1") == 0
     assert clone.installs()[-1].endswith(".[lab,test]")
-    assert clone.became[-1].startswith("pytest --numprocesses=")
+    assert clone.became[-1].startswith("pytest -nlogical ")
     assert clone.became[-1].endswith(" -k exam --maxfail=1")
 
 
