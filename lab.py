@@ -62,17 +62,17 @@ call = functools.partial(subprocess.call, cwd=str(HERE), env=ENVIRONMENT, pass_f
 say = functools.partial(print, flush=True)  # so that our lines and pip's stay in order
 
 
-def main(arguments: List[str]) -> int:
+def main(given: List[str]) -> int:
     """Do what the command line asks; return the exit code."""
-    if arguments[:1] == ["test"]:  # before argparse, which would claim pytest's options
+    if given[:1] == ["test"]:  # before argparse, which would claim pytest's options
         set_up(["lab", "test"])
-        return become(["pytest", "-nlogical", "--maxprocesses=4", "--dist=worksteal", *arguments[1:]])
+        return become(["pytest", "-nlogical", "--maxprocesses=4", "--dist=worksteal", *given[1:]])
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", nargs="?", choices=["test", "doctor"])
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--port", type=int, default=8888, help="the port to try first")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if options.command == "doctor":
         return doctor()
     set_up(["lab"])
