@@ -62,6 +62,7 @@ WATCH = """(box) => {
 }"""
 # The verdict of the run before is shown until the new run has taken its place.
 NEW_VERDICT = "now.verdict && window.shown.some((one) => !one.verdict && one.at < now.at)"
+RARELY = 100  # ms; to ask at each frame has the browser paint 60 a second, on the kernel's cores
 TIMES = "() => ({shown: window.shown, key: window.keyAt})"
 
 
@@ -78,7 +79,8 @@ class Page:
         row = self.box.locator(".widget-hslider").filter(has_text=slider)
         self.page.evaluate("window.shown = []")
         row.locator("[role=slider]").press(key)
-        self.page.wait_for_function(f"() => window.shown.some((now) => {until})", timeout=120_000)
+        done = f"() => window.shown.some((now) => {until})"
+        self.page.wait_for_function(done, timeout=120_000, polling=RARELY)
         seen = self.page.evaluate(TIMES)
         return [now | {"after": now["at"] - seen["key"]} for now in seen["shown"]]
 
@@ -109,7 +111,8 @@ def bare(lab: conftest.Lab) -> float:
     prompt.click()
     lab.page.keyboard.press("Control+Enter")
     done = "([cell, before]) => /[0-9]/.test(cell.innerText) && cell.innerText !== before"
-    lab.page.wait_for_function(done, arg=[prompt.element_handle(), before], timeout=120_000)
+    arguments = [prompt.element_handle(), before]
+    lab.page.wait_for_function(done, arg=arguments, timeout=120_000, polling=RARELY)
     return 1000 * float(re.findall(r"bare: ([0-9.]+) s", cell.inner_text())[-1])
 
 

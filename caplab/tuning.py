@@ -3,7 +3,6 @@
 import random
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import peft
@@ -19,7 +18,7 @@ from caplab.exam import Exam, Question
 from caplab.exam import exam as load_exam
 from caplab.feed import Rows, Task, mixture, open_task, tokens
 from caplab.forecast import announce
-from caplab.models import Subject, call, one_thread
+from caplab.models import Subject, call
 from caplab.recipe import Recipe
 from caplab.run import Point, Run
 from caplab.trainer import linear_layers, make_trainer, unwrapped
@@ -31,7 +30,6 @@ __all__ = ["Point", "Recipe", "Run", "fine_tune", "linear_layers"]
 _TURN = threading.RLock()
 
 _LESS = 'Try a smaller batch_size, a smaller rank, or method="lora".'
-_SMALL = 10_000_000  # parameters
 _POINTS = 8  # after step 0, unless `every` says otherwise
 
 
@@ -64,7 +62,7 @@ def fine_tune(
     _check(subject, recipe, every, exam, task_exam)
     _check_watchers(on_point, stop, callbacks)
     clock = Clock()
-    with _TURN, _threads(subject), random_state_kept(subject.device), within_memory(_LESS):
+    with _TURN, random_state_kept(subject.device), within_memory(_LESS):
         train, test = open_task(task)
         rows = tokens(train, subject)
         fed = mixture(rows, recipe, subject, replay_data)
@@ -104,16 +102,6 @@ def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
     for each in callbacks:
         kind = isinstance(each, type) and issubclass(each, TrainerCallback)
         require(each, type if kind else TrainerCallback, "A callback is a TrainerCallback")
-
-
-def _threads(subject: Subject) -> AbstractContextManager[None]:
-    """Train a small model with one thread where the main thread's team stands beside this one.
-
-    OpenMP counts both teams as too many for the cores and lets them sleep instead of spin; to wake
-    them at each layer takes longer than to compute it alone.
-    """
-    beside = threading.current_thread() is not threading.main_thread()
-    return one_thread() if beside and subject.parameters < _SMALL else nullcontext()
 
 
 def _steps_to_look(steps: int, every: int | None) -> set[int]:

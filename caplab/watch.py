@@ -91,6 +91,18 @@ def _spread(rows: Dataset, model: Any) -> Dataset:
     return rows.select([at * len(rows) // count for at in range(count)])
 
 
+_last_drift: dict[tuple[str, str, str], _Drift] = {}
+
+
+def _drift(subject: Subject, rows: Dataset, weights: str) -> _Drift:
+    """Return the distance from this base: the next run mostly begins at the same one."""
+    key = (weights, rows._fingerprint, str(subject.device))
+    if key not in _last_drift:
+        _last_drift.clear()
+        _last_drift[key] = _Drift(subject, rows)
+    return _last_drift[key]
+
+
 _base_cards: dict[tuple[str, str], Scorecard] = {}
 
 
@@ -111,7 +123,7 @@ class Examiner:
         self.weights = digest(subject.model)
         self._classics = exam.sample(min(_ASKED, len(exam)))
         self._task = task_exam.sample(min(_ASKED_OF_TASK, len(task_exam))) if task_exam else None
-        self._drift = _Drift(subject, rows)
+        self._drift = _drift(subject, rows, self.weights)
 
     def cards(self, tuned: Subject | None) -> dict[str, Scorecard]:
         """Ask the base, and the tuned subject if one is given, the exams in full."""

@@ -103,7 +103,10 @@ def perform(bench: Bench, state: State, stop: threading.Event, tell: Tell) -> No
 
 
 class _Listener(TrainerCallback):
-    """Pass the points on; at each of them, one question after the other is asked again."""
+    """Pass the points on; at every other of them the next question is asked again.
+
+    An answer takes as long as two training steps, and nobody reads them faster.
+    """
 
     def __init__(
         self, bench: Bench, recipe: Recipe, answers: tuple[Answer, ...], tell: Tell
@@ -111,12 +114,14 @@ class _Listener(TrainerCallback):
         self.answers = answers
         self._bench, self._recipe, self._tell = bench, recipe, tell
         self._points: list[Point] = []
-        self._steps = {round(recipe.steps * part / 8) for part in range(1, 9)}
+        self._steps = {round(recipe.steps * part / 8) for part in (2, 4, 6)}  # the end asks all
+        self._next = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
         """Ask the next question, if a point is due."""
         if state.global_step in self._steps and self.answers:
-            at = len(self._points) % len(self.answers)
+            at = self._next % len(self.answers)
+            self._next += 1
             model = Subject(told["model"], self._bench.subject.tokenizer, "in training")
             said = model.ask(self.answers[at].question, _WORDS)
             lines = list(self.answers)
@@ -138,21 +143,22 @@ def _tell_end(
     stop: threading.Event,
     tell: Tell,
 ) -> None:
-    """Ask all questions, judge, and where the preset wants it walk back to the base."""
+    """Judge, ask all questions, and where the preset wants it walk back to the base."""
     assert run.subject is not None
+    outcome = _outcome(run, run.final, run.final_task, state.budget)
+    stopped = run.stopped and not (state.preset.guards and not stop.is_set())
+    walks = state.preset.walks and not stopped
+    phase = "stopped" if stopped else "walking" if walks else "done"
+    if not tell(base=_base(run), outcome=outcome, phase=phase):
+        return  # the verdict goes first: the answers take as long as six steps
     said = bench.ask(run.subject)
     final = tuple(replace(line, after=now) for line, now in zip(answers, said, strict=True))
-    outcome = _outcome(run, run.final, run.final_task, state.budget)
-    ended: dict[str, Any] = {"base": _base(run), "outcome": outcome, "answers": final}
-    stopped = run.stopped and not (state.preset.guards and not stop.is_set())
-    if not state.preset.walks or stopped:
-        tell(**ended, phase="stopped" if stopped else "done")
-        return
-    before = tuple(line.before for line in final)
-    start = _outcome(run, run.before, run.before_task, state.budget)
-    mixes = {0.0: Mix(0.0, start, before), 1.0: Mix(1.0, outcome, said)}
-    if tell(**ended, mixes=dict(mixes), phase="walking"):
-        _walk(bench, run, state, mixes, stop, tell)
+    if tell(answers=final) and walks:
+        before = tuple(line.before for line in final)
+        start = _outcome(run, run.before, run.before_task, state.budget)
+        mixes = {0.0: Mix(0.0, start, before), 1.0: Mix(1.0, outcome, said)}
+        if tell(mixes=dict(mixes)):
+            _walk(bench, run, state, mixes, stop, tell)
 
 
 def _walk(

@@ -19,7 +19,7 @@ from caplab.explorer.runner import Job, Runner, threads_show
 from caplab.explorer.state import PRESETS, STOPS, Pin, State
 from caplab.explorer.style import LIVE
 from caplab.explorer.words import headline, label, name, percent, rate
-from caplab.models import Subject, load
+from caplab.models import Subject, load, rest
 from caplab.recipe import Recipe
 from caplab.stats import check_budget, number
 
@@ -139,6 +139,7 @@ class Explorer:
         self._lock = threading.RLock()
         self._runner = Runner(threaded)
         self._printed: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the main thread's, in a kernel
         self._moving = False  # controls are being set by the panel, not by the learner
         self._screen = widgets.HTML(render(self.state), layout=widgets.Layout(width="100%"))
         self.controls = {each: _control(each, self.state) for each in state.preset.controls}
@@ -309,7 +310,18 @@ class Explorer:
             answers = tuple(replace(line, after=None) for line in self.state.answers)
             self._show(phase="training", message="", answers=answers, **_NO_RUN)
             state = self.state
+            self._make_room()
             self._runner.start(lambda job: self._work(job, state))
+
+    def _make_room(self) -> None:
+        """Let the main thread's helpers rest, wherever a click arrives: new kernels have subshells.
+
+        While a cell runs it has them; they rest as soon as it has ended.
+        """
+        if threading.current_thread() is threading.main_thread():
+            rest()
+        elif self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(rest)
 
     def _work(self, job: Job, state: State) -> None:
         """Do one job; whatever goes wrong is said in the panel."""
@@ -353,7 +365,8 @@ class Explorer:
             printed = _as_picture(self.state)
             self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         with suppress(RuntimeError):  # no kernel, nobody to be quick for
-            asyncio.get_running_loop().call_later(0.1, self._warm_up)
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(0.1, self._warm_up)
 
     def _warm_up(self) -> None:
         """Load between two cells what the first training needs.

@@ -1,5 +1,6 @@
 """The Explorer without a browser: what it shows, says and trains, whoever moves what, and when."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -426,6 +427,28 @@ def test_releasing_a_slider_starts_the_experiment(make, jobs):
     finish(panel, jobs)
     assert [job["state"].recipe.learning_rate for job in jobs] == [5e-3]
     assert "Task .93, classics .48" in panel._screen.value
+
+
+@pytest.mark.parametrize("clicked_in_the_main_thread", [True, False])
+def test_the_main_threads_helpers_rest_before_another_trains(
+    make, jobs, monkeypatch, clicked_in_the_main_thread
+):
+    rested_in = []
+    monkeypatch.setattr(panels, "rest", lambda: rested_in.append(threading.current_thread()))
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    panel = make()
+
+    async def kernel():
+        panel._ipython_display_()
+        if clicked_in_the_main_thread:
+            panel._start()
+        else:  # as in the subshells of ipykernel 7
+            await asyncio.to_thread(panel._start)
+        await asyncio.sleep(0)
+
+    asyncio.run(kernel())
+    finish(panel, jobs)
+    assert rested_in == [threading.main_thread()]
 
 
 def test_a_stale_run_never_overwrites_a_newer_one(make, jobs):

@@ -324,6 +324,34 @@ def test_a_classrooms_limit_counts(machine, monkeypatch):
     assert cores() == 8
 
 
+HELPERS = """
+import os, torch
+from caplab.models import rest
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+torch.set_num_threads(4)
+numbers, alone, found = torch.rand(1000, 1000), threads(), []
+for _ in range(2):
+    before = torch.exp(numbers)
+    found.append(threads() - alone)
+    rest()
+    found.append(threads() - alone)
+assert torch.equal(before, torch.exp(numbers))
+print(found)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there OpenMP is GNU's")
+def test_helpers_rest_until_something_is_computed_again():
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    out = subprocess.run(
+        [sys.executable, "-c", HELPERS], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(out.stdout) == [3, 0, 3, 0]
+
+
 def test_threads_are_lowered_to_the_cores_at_hand_and_never_raised(machine, monkeypatch):
     set_to = []
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)

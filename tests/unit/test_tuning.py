@@ -763,26 +763,3 @@ def test_on_a_gpu_bf16_is_taken_where_the_chip_has_it(native, monkeypatch):
     assert settings["bf16"] is native
     assert not settings["use_cpu"]
     assert settings["dataloader_pin_memory"]
-
-
-def test_a_training_beside_the_main_thread_takes_one_thread_and_gives_the_others_back():
-    def in_a_thread(work):
-        found = []
-        thread = threading.Thread(target=lambda: found.append(work()))
-        thread.start()
-        thread.join()
-        return found[0]
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        meanwhile = []
-        look = lambda _: meanwhile.append(torch.get_num_threads())  # noqa: E731
-        in_a_thread(lambda: tune(QUICK, on_point=look))
-        assert set(meanwhile) == {1}
-        assert in_a_thread(torch.get_num_threads) == torch.get_num_threads() == 2
-        meanwhile.clear()
-        tune(QUICK, on_point=look)
-        assert set(meanwhile) == {2}
-    finally:
-        torch.set_num_threads(before)
