@@ -57,15 +57,18 @@ class Lab:
         self.page = page
         self.address = address  # as lab.py prints it
         self.asked: list[str] = []  # every address that the page asked for
+        self.notebooks: set[str] = set()  # those it opened
         page.on("request", lambda request: self.asked.append(request.url))
 
     def start(self) -> None:
         """Open the address that lab.py prints."""
+        self.notebooks.add("notebooks/00_start_here.ipynb")
         self.page.goto(f"{self.address}&reset")  # without the tabs of the tests before
         self.page.locator(".jp-Notebook h1").wait_for()
 
     def open(self, notebook: str) -> None:
         """Open a notebook and wait until its kernel is ready for work."""
+        self.notebooks.add(notebook)
         address = re.sub(r"/lab[^?]*", f"/lab/tree/{notebook}", self.address)
         self.page.goto(f"{address}&reset")
         self.page.locator(".jp-Notebook h1").wait_for()
@@ -111,11 +114,12 @@ class Lab:
         return path
 
     def close(self) -> None:
-        """Close the tab and end its kernels, which JupyterLab would give to the next test."""
+        """Close the tab and end its kernels: the next that opens these notebooks gets new ones."""
         server, token = self.address.partition("/lab")[0], self.address.rpartition("token=")[2]
         request, login = self.page.request, {"Authorization": f"token {token}"}
-        for kernel in request.get(f"{server}/api/kernels", headers=login).json():
-            request.delete(f"{server}/api/kernels/{kernel['id']}", headers=login)
+        for session in request.get(f"{server}/api/sessions", headers=login).json():
+            if session["path"] in self.notebooks:
+                request.delete(f"{server}/api/sessions/{session['id']}", headers=login)
         self.page.close()
 
 

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = f"{conftest.WRITTEN}_explorer.ipynb"
+ALL_PRESETS = f"{conftest.WRITTEN}_presets.ipynb"
 PRESETS = ["first_look", "full_vs_lora", "learning_rate", "replay", "guard", "interpolate"]
 EVIL = "<script>document.title='owned'</script>\"><img src=x onerror=document.title='owned'>"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")
@@ -52,6 +53,7 @@ class Panel:
 
     def drag(self, name: str, pixels: int) -> None:
         """Move a slider with the mouse, and let go."""
+        self.slider(name).scroll_into_view_if_needed()
         handle = self.slider(name).bounding_box()
         x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
         self.page.mouse.move(x, y)
@@ -68,20 +70,20 @@ class Panel:
         return self.box.locator(f"circle.cl-dot.cl-{kind}").count()
 
 
-def write(*cells: str) -> None:
+def write(*cells: str, notebook: str = NOTEBOOK) -> None:
     """Write a notebook of these cells."""
     code = [nbformat.v4.new_code_cell(cell) for cell in cells]
     title = nbformat.v4.new_markdown_cell("# The Explorer")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    notebook = nbformat.v4.new_notebook(cells=[title, *code], metadata=kernel)
-    (ROOT / NOTEBOOK).parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, ROOT / NOTEBOOK)
+    made = nbformat.v4.new_notebook(cells=[title, *code], metadata=kernel)
+    (ROOT / notebook).parent.mkdir(exist_ok=True)
+    nbformat.write(made, ROOT / notebook)
 
 
-def panel(lab, *cells: str) -> Panel:
+def panel(lab, *cells: str, notebook: str = NOTEBOOK) -> Panel:
     """Run a notebook of these cells, and find its first panel."""
-    write(*cells)
-    lab.open(NOTEBOOK)
+    write(*cells, notebook=notebook)
+    lab.open(notebook)
     lab.run_all()
     return Panel(lab.page)
 
@@ -94,7 +96,7 @@ def explorer(arguments: str) -> str:
 def presets(server, browser):
     """Open one panel of each preset in one notebook."""
     with conftest.tab(server, browser) as lab:
-        panel(lab, *map(explorer, map(repr, PRESETS)))
+        panel(lab, *map(explorer, map(repr, PRESETS)), notebook=ALL_PRESETS)
         yield lab
 
 
@@ -302,12 +304,20 @@ def open_when_ready(page, address: str, seconds: float = 60) -> None:
             time.sleep(0.2)
 
 
+def run_first_cell(page) -> None:
+    """Run the first cell of a page that is still loading: until it is loaded, no key is heard."""
+    cell = page.locator(".jp-CodeCell").first
+    started = cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d)\]"))
+    while started.count() == 0:
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(1000)
+
+
 def test_the_panel_works_in_other_front_ends(elsewhere):
     """By mouse: Notebook 7.6 keeps the arrow keys, also from a bare IntSlider."""
     if "/notebooks/" in elsewhere.url:
-        elsewhere.get_by_text(re.compile("Trusted|Not Trusted")).first.wait_for()
-        elsewhere.locator(".jp-CodeCell .cm-content").first.click()
-        elsewhere.keyboard.press("Control+Enter")
+        run_first_cell(elsewhere)
     shown = Panel(elsewhere)
     shown.wait_for("Expect task")
     shown.drag("learning rate", 40)
