@@ -14,13 +14,14 @@ import ipywidgets
 import pretend
 import pytest
 import tiny
+import torch
 
 from caplab.errors import BadInput
 from caplab.exam import Exam, Question, Scorecard
 from caplab.explorer import explorer
 from caplab.explorer import panel as panels
 from caplab.explorer.drawing import _apart, picture, render
-from caplab.explorer.experiment import _watched, in_words, judged
+from caplab.explorer.experiment import Bench, _watched, in_words, judged
 from caplab.explorer.outlook import Outlook
 from caplab.explorer.runner import Runner
 from caplab.explorer.state import (
@@ -39,6 +40,7 @@ from caplab.explorer.words import headline, label
 from caplab.recipe import Recipe
 from caplab.run import Point
 from caplab.stats import compare
+from caplab.tuning import fine_tune
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 TASK = [
@@ -639,6 +641,23 @@ def test_between_base_and_tuned_the_slider_only_looks_up(monkeypatch):
         assert panel.state.shown.after == panel.state.outcome.before
         assert "0 % of the way" in panel._screen.value
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+def test_a_run_of_the_panel_is_the_one_of_a_cell(monkeypatch, threaded):
+    runs, tune = [], Bench.tune
+    monkeypatch.setattr(Bench, "tune", lambda *a, **k: runs.append(tune(*a, **k)) or runs[-1])
+    panel = explorer("first_look", **bench(learning_rate=1e-2, threaded=threaded))
+    panel.run()
+    there = panel.bench
+    cell = fine_tune(
+        there.subject, panel.state.recipe, there.task, there.exam, task_exam=there.task_exam
+    )
+    weights = [run.subject.model.state_dict() for run in (runs[-1], cell)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+    assert [point.by_capability for point in panel.state.points] == [
+        point.by_capability for point in cell.points
+    ]
 
 
 def test_a_run_that_diverges_is_said_in_words():
