@@ -282,14 +282,10 @@ def rest() -> None:
     asleep at once instead of waiting a moment for its next work, and what another thread trains
     takes half as long again.
     """
-    import torch  # noqa: F401 - brings OpenMP along
-
     if sys.platform == "linux":
+        softly = 1  # OpenMP's own settings stay
         pause = getattr(ctypes.CDLL(None), "omp_pause_resource_all", lambda _: None)
-        pause(_PAUSE_SOFT)
-
-
-_PAUSE_SOFT = 1  # OpenMP's own settings stay
+        pause(softly)
 
 
 def _device(wanted: "str | torch.device | None") -> "torch.device":

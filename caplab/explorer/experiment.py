@@ -114,14 +114,13 @@ class _Listener(TrainerCallback):
         self.answers = answers
         self._bench, self._recipe, self._tell = bench, recipe, tell
         self._points: list[Point] = []
-        self._steps = {round(recipe.steps * part / 8) for part in (2, 4, 6)}  # the end asks all
-        self._next = 0
+        parts = (2, 4, 6)  # of eight; the end asks all
+        self._turns = {round(recipe.steps * part / 8): turn for turn, part in enumerate(parts)}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
         """Ask the next question, if a point is due."""
-        if state.global_step in self._steps and self.answers:
-            at = self._next % len(self.answers)
-            self._next += 1
+        if state.global_step in self._turns and self.answers:
+            at = self._turns[state.global_step] % len(self.answers)
             model = Subject(told["model"], self._bench.subject.tokenizer, "in training")
             said = model.ask(self.answers[at].question, _WORDS)
             lines = list(self.answers)

@@ -242,8 +242,8 @@ class Explorer:
         """Take a new setting over; train again where that makes a difference to the training."""
         with self._lock:
             if name == "alpha":
-                missing = "" if self.state.mixes or self.state.busy else _NO_WAY
-                state = replace(self.state, alpha=value, message=missing)
+                coming = self.state.mixes or self.state.busy or self.state.phase == "walking"
+                state = replace(self.state, alpha=value, message="" if coming else _NO_WAY)
                 self._set(judged(state, state.budget))
             elif name == "budget":
                 self._set(judged(self.state, value))

@@ -643,6 +643,15 @@ def test_between_base_and_tuned_the_slider_only_looks_up(monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize(("phase", "said"), [("ready", "There is no way back"), ("walking", "")])
+def test_the_way_back_is_missing_before_a_run_but_not_while_it_is_walked(phase, said):
+    panel = explorer("interpolate", **bench())
+    panel._show(phase=phase)
+    panel.controls["alpha"].value = 0.5
+    assert panel.state.message.startswith(said)
+    assert bool(panel.state.message) == bool(said)
+
+
 @pytest.mark.parametrize("threaded", [True, False])
 def test_a_run_of_the_panel_is_the_one_of_a_cell(monkeypatch, threaded):
     runs, tune = [], Bench.tune
