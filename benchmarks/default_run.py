@@ -15,11 +15,11 @@ import torch
 from train_overhead import bare, common_recipe, measure, open_subject, options, table
 
 import caplab as cl
-from caplab import watch
-from caplab.models import quiet
-from caplab.recipe import Recipe
-from caplab.run import Run
-from caplab.tuning import fine_tune
+from caplab.support.quiet import quiet
+from caplab.training import observer as watch
+from caplab.training.fine_tune import fine_tune
+from caplab.training.recipe import Recipe
+from caplab.training.run import Run
 
 
 def streamed(subject: cl.Subject, recipe: Recipe, arrivals: list[list[float]]) -> Run:

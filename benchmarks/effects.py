@@ -25,9 +25,9 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 import caplab as cl
-from caplab.recipe import Recipe
-from caplab.run import Run
-from caplab.stats import number, signed
+from caplab.support.text import format_number, format_signed
+from caplab.training.recipe import Recipe
+from caplab.training.run import Run
 
 FULL = (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
 LORA = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2)
@@ -165,7 +165,11 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 def written(values: Sequence[float]) -> str:
     """Write a change with its interval: `-.12 (-.15 to -.09)`."""
     mean, low, high = interval(values)
-    return f"{signed(mean)} ({signed(low)} to {signed(high)})" if np.isfinite(low) else signed(mean)
+    return (
+        f"{format_signed(mean)} ({format_signed(low)} to {format_signed(high)})"
+        if np.isfinite(low)
+        else format_signed(mean)
+    )
 
 
 def verdict(values: Sequence[float], up: str, down: str) -> str:
@@ -185,7 +189,7 @@ def spoken(rate: float) -> str:
 
 def level(values: Sequence[float]) -> str:
     """Write a mean level."""
-    return number(fmean(values))
+    return format_number(fmean(values))
 
 
 def minus(some: Sequence[Measured], others: Sequence[Measured], what: str) -> list[float]:
@@ -271,10 +275,10 @@ def matched(
         ours, theirs = zip(*pairs, strict=True)
         gap = [a - b for a, b in zip(ours, theirs, strict=True)]
         said = verdict(gap, f"{names[0]} keeps more", f"{names[1]} keeps more")
-        found = f"at task {number(target)}: {written(gap)}: {said}"
-        rows.append([number(target), level(ours), level(theirs), written(gap), said])
+        found = f"at task {format_number(target)}: {written(gap)}: {said}"
+        rows.append([format_number(target), level(ours), level(theirs), written(gap), said])
     tops = [min(max(task for task, _ in ways(seed)[at]) for seed in lab.seeds) for at in (0, 1)]
-    reach = ", ".join(f"{name} {number(top)}" for name, top in zip(names, tops, strict=True))
+    reach = ", ".join(f"{name} {format_number(top)}" for name, top in zip(names, tops, strict=True))
     head = ["task", *names, "difference", "found"]
     return found, f"{table(head, rows)}\n\ntask accuracy reached in every seed: {reach}"
 
@@ -308,7 +312,7 @@ def replay(lab: Lab) -> Effect:
         kept = verdict(classics, "kept more", "kept less")
         learned = verdict(task, "learned more", "learned less")
         rows.append([*levels(name, runs), written(classics), kept, written(task), learned])
-        found.append(f"{name}: {signed(fmean(classics))}, {kept}")
+        found.append(f"{name}: {format_signed(fmean(classics))}, {kept}")
     head = [*HEAD, "classics, change", "forgetting", "task, change", "learning"]
     return "; ".join(found), table(head, rows) + (
         "\n\nSteps and batches stay the same: what is replayed takes the place of task examples."
@@ -341,7 +345,7 @@ def kl_predicts(lab: Lab) -> Effect:
         kl, lost = [m.run.points[-1].kl for m in runs], [m.lost for m in runs]
         line, curve = (np.corrcoef(x, lost)[0, 1] ** 2 for x in (kl, np.log(kl)))
         rank = round(stats.spearmanr(kl, lost).statistic, 6)
-        rows.append([name, str(len(runs)), *map(number, (line, curve, rank))])
+        rows.append([name, str(len(runs)), *map(format_number, (line, curve, rank))])
     found = "R² " + "; ".join(f"{name}: {line} ({n} runs)" for name, n, line, *_ in rows)
     return found, table(["runs", "n", "R², line", "R², log KL", "rank correlation"], rows)
 
@@ -372,7 +376,7 @@ def facts_and_skills(lab: Lab) -> Effect:
         for capability, drop in drops.items():
             gap = [a - b for a, b in zip(drop, drops["arithmetic"], strict=True)]
             said = verdict(gap, "less than arithmetic", "more than arithmetic")
-            row = [capability, number(base[capability]), written(drop)]
+            row = [capability, format_number(base[capability]), written(drop)]
             rows.append(row + (["", ""] if capability == "arithmetic" else [written(gap), said]))
             if capability != "arithmetic":
                 groups.setdefault(said, []).append(capability)
@@ -432,7 +436,7 @@ def main() -> int:
     base = cl.load(given.model, device="cpu")
     lab = Lab(base, given.seeds, given.steps)
     print(f"{base}\n{given.seeds} seeds, {given.steps} steps of {lab.plain.batch_size} rows")
-    print(f"base: task {number(lab.base[0])}, classics {number(lab.base[1])}")
+    print(f"base: task {format_number(lab.base[0])}, classics {format_number(lab.base[1])}")
     summary = []
     for question, effect in EFFECTS.items():
         found, details = effect(lab)

@@ -22,8 +22,8 @@ from peft import LoraConfig, get_peft_model
 from train_overhead import open_subject
 
 import caplab as cl
-from caplab.models import quiet
-from caplab.trainer import make_trainer
+from caplab.support.quiet import quiet
+from caplab.training.trainer import make_trainer
 
 METHODS = {"full": 6, "lora": 4}  # operations per parameter and token
 DEVICE = "cuda"

@@ -15,11 +15,11 @@ from train_overhead import common_recipe, measure, open_subject, options, same_w
 from transformers import TrainerCallback
 
 import caplab as cl
-from caplab.feed import open_task, tokens
-from caplab.guard import RegressionGuard, _Snapshot
-from caplab.models import quiet
-from caplab.recipe import Recipe
-from caplab.trainer import make_trainer
+from caplab.support.quiet import quiet
+from caplab.training.recipe import Recipe
+from caplab.training.task_rows import open_task, tokens
+from caplab.training.trainer import make_trainer
+from caplab.watching.guard import RegressionGuard, _Snapshot
 
 EVERY = (50, 20, 10, 5)
 

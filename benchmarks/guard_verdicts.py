@@ -17,7 +17,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 import caplab as cl
-from caplab import world
+from caplab.questions import world
 
 EVERY, STEPS = 10, 60
 PLAIN = cl.Recipe(steps=STEPS, schedule="linear", alpha=16)

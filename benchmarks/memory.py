@@ -33,8 +33,8 @@ def train(way: str, model: str, method: str, steps: int) -> None:
     from train_overhead import bare, open_subject
 
     import caplab as cl
-    from caplab.recipe import Recipe
-    from caplab.tuning import fine_tune
+    from caplab.training.fine_tune import fine_tune
+    from caplab.training.recipe import Recipe
 
     if way != "imports alone":
         subject = open_subject(model)

@@ -25,8 +25,9 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 import torch
 
 import caplab as cl
-from caplab import likelihood
-from caplab.exam import Exam, Scorecard
+from caplab.measuring import likelihood
+from caplab.measuring.scorecard import Scorecard
+from caplab.questions.exam import Exam
 
 TASK = """
 task: caplab_exam

@@ -23,8 +23,8 @@ import psutil
 from distributed import LocalCluster
 
 import caplab as cl
-from caplab.models import cores
-from caplab.sweep import on_dask
+from caplab.study.workers import on_dask
+from caplab.support.machine import cores
 
 Sweep = Callable[[list[cl.Recipe]], cl.Atlas]
 

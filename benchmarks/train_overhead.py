@@ -27,10 +27,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, 
 from trl import SFTConfig, SFTTrainer
 
 import caplab as cl
-from caplab.feed import open_task, tokens
-from caplab.models import quiet
-from caplab.recipe import Recipe
-from caplab.trainer import Collator, make_trainer
+from caplab.support.quiet import quiet
+from caplab.training.recipe import Recipe
+from caplab.training.task_rows import open_task, tokens
+from caplab.training.trainer import Collator, make_trainer
 
 ADAPTER = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "fan_in_fan_out": True}
 SHARED = {

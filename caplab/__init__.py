@@ -5,150 +5,118 @@
     base = cl.load("pocket")
     before = cl.score(base, cl.exam())
 
-Importing the package is instant: each name below is fetched from its module when first used, and
-PyTorch is loaded then, not before.
-
-Some names are both a function here and a module (`cl.exam` and `caplab/exam.py`). The function
-wins: write `from caplab.exam import score` to reach into the module.
+Importing the package is instant: a public name is fetched from its module when it is first used,
+and PyTorch is loaded then, not before. CONTRIBUTING.md says what is in which folder.
 """
 
-import importlib
 import os
-import sys
-import time
-from types import ModuleType
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from caplab import charts, claims, plots, remedies, world
-    from caplab.atlas import Atlas, atlas
-    from caplab.classroom import check, claim, hint, predict, quiz, reveal
-    from caplab.exam import Exam, Question, Scorecard, Text, exam, score
-    from caplab.explorer import explorer
-    from caplab.gate import gate
-    from caplab.guard import RegressionGuard
-    from caplab.lm_eval import exam_from_lm_eval, scorecard_from_lm_eval
-    from caplab.models import Subject, load
-    from caplab.recipe import Recipe
-    from caplab.run import Point, Run
-    from caplab.stats import Report, compare, items_needed, wilson
-    from caplab.sweep import grid, sweep
-    from caplab.tuning import fine_tune
-    from caplab.world import task
+from caplab.support import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test compares the two lists
+    from caplab import plots as plots
+    from caplab.exploring.panel import explorer as explorer
+    from caplab.measuring.compare import compare as compare
+    from caplab.measuring.intervals import wilson as wilson
+    from caplab.measuring.lm_eval import exam_from_lm_eval as exam_from_lm_eval
+    from caplab.measuring.lm_eval import scorecard_from_lm_eval as scorecard_from_lm_eval
+    from caplab.measuring.power import items_needed as items_needed
+    from caplab.measuring.report import Report as Report
+    from caplab.measuring.score import score as score
+    from caplab.measuring.scorecard import Scorecard as Scorecard
+    from caplab.models.load import load as load
+    from caplab.models.subject import Subject as Subject
+    from caplab.questions import world as world
+    from caplab.questions.exam import Exam as Exam
+    from caplab.questions.exam import Question as Question
+    from caplab.questions.exam import Text as Text
+    from caplab.questions.exam import exam as exam
+    from caplab.questions.world import task as task
+    from caplab.study import charts as charts
+    from caplab.study import claims as claims
+    from caplab.study.atlas import Atlas as Atlas
+    from caplab.study.atlas import atlas as atlas
+    from caplab.study.grid import grid as grid
+    from caplab.study.sweep import sweep as sweep
+    from caplab.teaching.classroom import check as check
+    from caplab.teaching.classroom import claim as claim
+    from caplab.teaching.classroom import hint as hint
+    from caplab.teaching.classroom import predict as predict
+    from caplab.teaching.classroom import quiz as quiz
+    from caplab.teaching.classroom import reveal as reveal
+    from caplab.training import remedies as remedies
+    from caplab.training.fine_tune import fine_tune as fine_tune
+    from caplab.training.recipe import Recipe as Recipe
+    from caplab.training.run import Point as Point
+    from caplab.training.run import Run as Run
+    from caplab.watching.gate import gate as gate
+    from caplab.watching.guard import RegressionGuard as RegressionGuard
 
-__all__ = [
-    "Atlas",
-    "Exam",
-    "Point",
-    "Question",
-    "Recipe",
-    "RegressionGuard",
-    "Report",
-    "Run",
-    "Scorecard",
-    "Subject",
-    "Text",
-    "atlas",
-    "charts",
-    "check",
-    "claim",
-    "claims",
-    "compare",
-    "exam",
-    "exam_from_lm_eval",
-    "explorer",
-    "fine_tune",
-    "gate",
-    "grid",
-    "hint",
-    "items_needed",
-    "load",
-    "plots",
-    "predict",
-    "quiz",
-    "remedies",
-    "reveal",
-    "score",
-    "scorecard_from_lm_eval",
-    "sweep",
-    "task",
-    "wilson",
-    "world",
-]
-
-# How long a thread spins before it sleeps. Spinning long robs the other kernels on the same cores;
-# not at all makes a training of pocket twice as long: its threads wait for one another at each
-# layer, and waking up takes longer than the work. Measured in docs/classroom.md. OpenMP on Linux
-# reads it when PyTorch loads. No result depends on it.
+# How long a thread spins before it sleeps. Spinning long takes time from the other kernels on the
+# same cores; without spinning a training of pocket takes twice as long, because its threads wait
+# for one another at each layer and waking up takes longer than the work. Measured in
+# docs/classroom.md. OpenMP on Linux reads it when PyTorch loads. No result depends on it.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
-_NAMES = {
-    "atlas": ["Atlas", "atlas"],
-    "classroom": ["check", "claim", "hint", "predict", "quiz", "reveal"],
-    "exam": ["Exam", "Question", "Scorecard", "Text", "exam", "score"],
-    "explorer": ["explorer"],
-    "gate": ["gate"],
-    "guard": ["RegressionGuard"],
-    "lm_eval": ["exam_from_lm_eval", "scorecard_from_lm_eval"],
-    "models": ["Subject", "load"],
-    "recipe": ["Recipe"],
-    "run": ["Point", "Run"],
-    "stats": ["Report", "compare", "items_needed", "wilson"],
-    "sweep": ["grid", "sweep"],
-    "tuning": ["fine_tune"],
-    "world": ["task"],
+_MODULES = {  # each public name and where it is defined
+    "Atlas": "study.atlas",
+    "Exam": "questions.exam",
+    "Point": "training.run",
+    "Question": "questions.exam",
+    "Recipe": "training.recipe",
+    "RegressionGuard": "watching.guard",
+    "Report": "measuring.report",
+    "Run": "training.run",
+    "Scorecard": "measuring.scorecard",
+    "Subject": "models.subject",
+    "Text": "questions.exam",
+    "atlas": "study.atlas",
+    "charts": "study.charts",
+    "check": "teaching.classroom",
+    "claim": "teaching.classroom",
+    "claims": "study.claims",
+    "compare": "measuring.compare",
+    "exam": "questions.exam",
+    "exam_from_lm_eval": "measuring.lm_eval",
+    "explorer": "exploring.panel",
+    "fine_tune": "training.fine_tune",
+    "gate": "watching.gate",
+    "grid": "study.grid",
+    "hint": "teaching.classroom",
+    "items_needed": "measuring.power",
+    "load": "models.load",
+    "plots": "plots",
+    "predict": "teaching.classroom",
+    "quiz": "teaching.classroom",
+    "remedies": "training.remedies",
+    "reveal": "teaching.classroom",
+    "score": "measuring.score",
+    "scorecard_from_lm_eval": "measuring.lm_eval",
+    "sweep": "study.sweep",
+    "task": "questions.world",
+    "wilson": "measuring.intervals",
+    "world": "questions.world",
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-_LOADS_FIRST = {"load": "torch", "score": "torch", "RegressionGuard": "torch"}
-_LOADS_FIRST |= {"explorer": "torch", "fine_tune": "trl", "sweep": "trl"}
-_TITLES = {"torch": "PyTorch", "trl": "TRL"}
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a public name from its module, once."""
-    if name not in __all__:
+    """Fetch a public name from its module, once; `cl.plots` and its like are modules themselves."""
+    if name not in _MODULES:
         raise AttributeError(f"caplab has no {name!r}; it offers {', '.join(__all__)}")
-    if name in _LOADS_FIRST:
-        _load_library(_LOADS_FIRST[name])
-    module = importlib.import_module(f"caplab.{_MODULE_OF.get(name, name)}")
-    value = getattr(module, name) if name in _MODULE_OF else module
-    globals()[name] = value
+    try:
+        module = import_module(f"caplab.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        where = "in the project's folder run: python lab.py"
+        raise ImportError(f"{error.name} is not installed in this Python; {where}") from error
+    value = globals()[name] = getattr(module, name, module)
     return value
 
 
 def __dir__() -> list[str]:
     """List the public names, loaded or not, so that Tab completes them."""
     return [*__all__, "__version__"]
-
-
-def _load_library(name: str) -> None:
-    """Import a big library, and say so in a terminal, where seconds of silence look like a fault.
-
-    Not in notebooks and pipes: there the line would stay in the output, different each time.
-    """
-    watched = sys.stderr is not None and sys.stderr.isatty() and name not in sys.modules
-    title = _TITLES.get(name, name)
-    if watched:
-        print(f"Loading {title} ... ", end="", file=sys.stderr, flush=True)
-    start = time.perf_counter()
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        where = "in the project's folder run: python lab.py"
-        raise ImportError(f"{title} is not installed in this Python; {where}") from error
-    if watched:
-        print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
-
-
-class _Package(ModuleType):
-    """Keep `cl.exam` the function: importing caplab/exam.py would put the module in its place."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -2,6 +2,6 @@
 
 import sys
 
-from caplab.cli import main
+from caplab.cli.commands import main
 
 sys.exit(main())

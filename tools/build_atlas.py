@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from caplab.sweep import forecast, read_grid, sweep  # noqa: E402  (from a bare clone, too)
+from caplab.study.grid import read_grid  # noqa: E402
+from caplab.study.sweep import estimate_sweep, sweep  # noqa: E402
 
 GRID = ROOT / "tools" / "atlas.toml"
 STORE = ROOT / "build" / "atlas"
@@ -42,7 +43,7 @@ def main() -> int:
     recipes, every = read_grid(given.grid)
     circumstances = {"n_jobs": given.jobs, "store": given.store, "every": every}
     if given.dry_run:
-        print(forecast(recipes, given.model, **circumstances))
+        print(estimate_sweep(recipes, given.model, **circumstances))
         return 0
     atlas = sweep(recipes, given.model, **circumstances)
     path = atlas.save(given.out or place(given.model))

@@ -21,7 +21,7 @@ ASSETS = ROOT / "caplab" / "assets"
 
 def draw_splits() -> dict[str, list[tuple[Any, Any]]]:
     """Hold out 8 one-digit sums, 300 longer ones, and 29 of the 120 (product, wish) pairs."""
-    from caplab import world
+    from caplab.questions import world
 
     rng = random.Random("splits")
     sums = [(a, b) for a, b in product(range(90), repeat=2) if b <= a and a + b <= 99]
@@ -48,7 +48,7 @@ def lines(rows: Iterable[dict[str, Any]]) -> str:
 
 def build(check: bool) -> list[str]:
     """Write each file, or list those whose content differs from what it should be."""
-    from caplab import world
+    from caplab.questions import world
 
     stale = []
     makers = {

@@ -24,7 +24,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from caplab import world  # noqa: E402  (the tool runs from a bare clone, too)
+from caplab.questions import world  # noqa: E402
 
 END = "<|endoftext|>"
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import caplab as cl  # noqa: E402  (the tool runs from a bare clone, too)
-from caplab.explorer.drawing import picture  # noqa: E402
+from caplab.exploring.drawing import picture  # noqa: E402
 
 RECIPE = cl.Recipe(learning_rate=2e-3)
 

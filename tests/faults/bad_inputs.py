@@ -16,9 +16,9 @@ import tiny
 from datasets import Dataset
 
 import caplab as cl
-from caplab import remedies
-from caplab.gate import gate
-from caplab.remedies import Blend
+from caplab.training import remedies
+from caplab.training.remedies.blend import Blend
+from caplab.watching.gate import gate
 
 NAN = math.nan
 QUICK = cl.Recipe(steps=2, batch_size=2)

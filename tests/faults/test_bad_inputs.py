@@ -4,7 +4,7 @@ import pytest
 from bad_inputs import BAD_INPUTS, Bench
 
 import caplab as cl
-from caplab.errors import BadInput
+from caplab.support.errors import BadInput
 
 
 @pytest.fixture

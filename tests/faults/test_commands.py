@@ -4,7 +4,7 @@ import pytest
 from bad_inputs import Bench
 from bad_inputs import cut as half_a_scorecard
 
-from caplab import cli
+from caplab.cli import commands as cli
 
 BAD_COMMANDS = [
     ("no command", "", ("usage", "command")),

@@ -22,7 +22,7 @@ from bad_inputs import QUICK, TASK, Bench
 from drill import fault
 
 import caplab as cl
-from caplab.errors import BadInput
+from caplab.support.errors import BadInput
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="a way of breaking that Linux has")
 HERE = Path(__file__).parent
@@ -306,7 +306,7 @@ def pocket_copy(folder):
     """Copy the shipped model, to be spoiled."""
     import shutil
 
-    from caplab.doctor import ASSETS
+    from caplab.cli.doctor import ASSETS
 
     return Path(shutil.copytree(ASSETS / "pocket", folder / "pocket"))
 
@@ -601,8 +601,8 @@ def test_what_xml_cannot_hold_is_replaced(at):
     from dataclasses import replace
     from xml.etree.ElementTree import fromstring
 
-    from caplab.explorer.drawing import picture
-    from caplab.explorer.state import Answer
+    from caplab.exploring.drawing import picture
+    from caplab.exploring.state import Answer
 
     panel = cl.explorer("first_look", at.subject, task=TASK, exam=at.exam, live=False)
     state = replace(panel.state, answers=(Answer("What?", "\x13\ufffe <b>"),))

@@ -14,8 +14,8 @@ from bad_inputs import Bench
 from test_faults import run
 
 import caplab as cl
-from caplab.doctor import ASSETS
-from caplab.errors import BadInput
+from caplab.cli.doctor import ASSETS
+from caplab.support.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.glob("caplab/**/*.py"), *ROOT.glob("tools/*.py"), ROOT / "lab.py"])

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caplab as cl
-from caplab.errors import BadInput
-from caplab.files import read_sealed, write_sealed
-from caplab.sweep import read_grid
+from caplab.study.grid import read_grid
+from caplab.support.errors import BadInput
+from caplab.support.files import read_sealed, write_sealed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

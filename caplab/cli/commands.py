@@ -1,0 +1,148 @@
+"""The command line: `caplab doctor`, `score`, `gate`, `sweep` and `claims`."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+
+from caplab.support import __version__
+from caplab.support.errors import BadInput, within_memory
+
+__all__ = ["main"]
+
+_FAILED = 2  # not 1, which Python would take: to a script 1 says REGRESSED
+_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
+_SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval's samples (.jsonl)"
+_CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that lacks a letter shows "?" instead
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        with within_memory("Close other programs, or take a smaller model."):
+            code: int = options.run(options)
+        if sys.stdout is not None:  # as in a job whose output was closed
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone: what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except (BadInput, OSError) as error:  # OSError: a full disk behind `> file`
+        print(f"caplab: {error}", file=sys.stderr)
+        return _FAILED
+    except Exception:
+        traceback.print_exc()
+        return _FAILED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="caplab", description="Capability Regression Lab")
+    parser.add_argument("--version", action="version", version=f"caplab {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+    doctor = commands.add_parser("doctor", help="say what is fine on this machine and what is not")
+    doctor.set_defaults(run=_doctor)
+    score = commands.add_parser("score", help="ask a model an exam and show how it did")
+    score.add_argument("model", help=_SOURCE)
+    score.set_defaults(run=_score)
+    gate = commands.add_parser("gate", help="say whether a model may ship", epilog=_CODES)
+    gate.add_argument("before", help=_SOURCE)
+    gate.add_argument("after", help="the same of what is to ship")
+    gate.add_argument(
+        "--budget", type=float, default=0.02, help="the drop you accept (%(default)s)"
+    )
+    gate.add_argument("--html", type=Path, metavar="OUT", help="write a report for people")
+    gate.set_defaults(run=_gate)
+    for command in (score, gate):
+        command.add_argument("--exam", metavar="FILE", help="questions as JSONL (the classics)")
+        command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
+    _add_sweep(commands.add_parser("sweep", help="run a grid of recipes, see docs/sweeps.md"))
+    claims = commands.add_parser("claims", help="print what the atlas says about each claim")
+    claims.add_argument("--atlas", type=Path, help="an atlas of your own (the one that ships)")
+    claims.set_defaults(run=_claims)
+    return parser
+
+
+def _add_sweep(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument("grid", type=Path, help="the recipes, as TOML")
+    sweep.add_argument("--model", default="pocket", help="a name or a folder (%(default)s)")
+    sweep.add_argument("--out", type=Path, help="the atlas to write (beside the grid, .parquet)")
+    sweep.add_argument("--store", type=Path, help="a folder that keeps each run as it ends")
+    sweep.add_argument("--jobs", type=int, help="processes (one per core, or one on a GPU)")
+    sweep.add_argument("--dask", metavar="ADDRESS", help="a cluster's scheduler: tcp://host:8786")
+    sweep.add_argument("--dry-run", action="store_true", help="only say how much it would be")
+    sweep.set_defaults(run=_sweep)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from caplab.cli.doctor import examine
+
+    return examine()
+
+
+def _score(options: argparse.Namespace) -> int:
+    from caplab.questions.exam import exam
+    from caplab.watching.gate import clear_outputs, scorecard_of
+
+    clear_outputs(options.json, keep=(options.model,))
+    asked = exam(options.exam or "classics")
+    card = scorecard_of(options.model, asked)
+    if options.exam and card.fingerprint != asked.fingerprint:
+        raise BadInput(f"{options.model} answers {card.exam!r}, and not {asked.name!r}.")
+    if options.json:
+        card.save(options.json)
+    print(card)
+    return 0
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from caplab.watching.gate import clear_outputs, gate
+
+    inputs = [options.before, options.after, *([options.exam] if options.exam else [])]
+    clear_outputs(options.json, options.html, keep=inputs)
+    decision = gate(options.before, options.after, exam=options.exam, budget=options.budget)
+    if options.json:
+        decision.save_json(options.json)
+    if options.html:
+        decision.save_html(options.html)
+    print(decision)
+    return decision.exit_code
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from caplab.study.grid import read_grid
+    from caplab.study.sweep import estimate_sweep, sweep
+    from caplab.study.workers import on_dask
+    from caplab.support.files import check_target
+
+    recipes, every = read_grid(options.grid)
+    out = check_target(options.out or options.grid.with_suffix(".parquet"))
+    if out.resolve() == options.grid.resolve():
+        raise BadInput(f"{out} is the grid: it would be overwritten. Name another file.")
+    store = options.store or options.grid.with_suffix(".runs")
+    given = {"n_jobs": options.jobs, "store": store, "every": every}
+    with on_dask(options.dask):
+        if options.dry_run:
+            print(estimate_sweep(recipes, options.model, **given))
+            return 0
+        atlas = sweep(recipes, options.model, **given)
+    for recipe, reason in zip(atlas.failed["hash"], atlas.failed["reason"], strict=True):
+        print(f"{recipe} failed: {reason}", file=sys.stderr)
+    if len(atlas.runs):
+        print(f"{atlas}\nwritten to {atlas.save(out)}")
+    return _FAILED if len(atlas.failed) else 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from caplab.study import claims
+    from caplab.study.atlas import atlas
+
+    print(claims.measure_all(atlas(options.atlas)))
+    return 0

@@ -1,0 +1,1 @@
+"""What moves under the learner's hand?"""

@@ -1,0 +1,216 @@
+"""Draw task and classics along the training: of the whole exam, and of each capability."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from caplab.exploring.shapes import (
+    HEIGHT,
+    WIDTH,
+    Frame,
+    draw_axes,
+    draw_veil,
+    svg_dot,
+    svg_line,
+    svg_path,
+    svg_text,
+)
+from caplab.exploring.state import Band, Pin, Place, State
+from caplab.measuring.report import REGRESSED
+from caplab.support.text import format_number
+from caplab.training.run import Point
+
+CURVES = Frame(40, 34, 404, 246)
+SMALL = 104  # the height of a row of capabilities
+COLUMNS = 6
+
+
+# ---------------------------------------------------------------- along the training
+
+
+def draw_curves(state: State) -> str:
+    """Draw task and classics against the steps: the atlas pale, pins faint, the run strong."""
+    steps = (state.trained or state.recipe).steps
+    frame = replace(CURVES, across=steps)
+    parts = [
+        draw_axes(frame, [steps * part / 4 for part in range(5)], "training steps", "accuracy")
+    ]
+    if state.veiled:
+        return "".join([*parts, draw_veil(frame)])
+    parts += [_band(frame, state.band)] if state.band else []
+    parts += [draw_budget(frame, _start(state), state)]
+    parts += [_pinned_curve(frame, pin) for pin in state.pins]
+    parts += [_curve(frame, _classics(state.points), "old"), _curve(frame, _task(state), "new")]
+    return "".join([*parts, _guard(frame, state), _last(frame, state), _ends(frame, state)])
+
+
+def _last(frame: Frame, state: State) -> str:
+    """Draw large what all questions say at the end; the points before ask a sample."""
+    if not state.outcome or not state.points:
+        return ""
+    back = state.guard.restored if state.guard else None
+    step, found = state.points[-1].step if back is None else back, state.outcome
+    dots = [svg_dot(*frame.at((step, found.after.accuracy)), 8, "cl-last cl-old")]
+    if found.task is not None:
+        dots.insert(0, svg_dot(*frame.at((step, found.task)), 8, "cl-last cl-new"))
+    return "".join(dots)
+
+
+def _band(frame: Frame, band: Band) -> str:
+    """Draw what the atlas has seen over its seeds."""
+    parts = []
+    for kind, seen in (("new", band.task), ("old", band.classics)):
+        pairs = list(zip(band.steps, seen, strict=True))
+        there = [frame.at((step, high)) for step, (_, _, high) in pairs]
+        back = [frame.at((step, low)) for step, (_, low, _) in reversed(pairs)]
+        middle = [frame.at((step, mean)) for step, (mean, _, _) in pairs]
+        parts.append(
+            svg_path([*there, *back], f"cl-band cl-{kind}") + svg_path(middle, f"cl-mean cl-{kind}")
+        )
+    return "".join(parts)
+
+
+def _start(state: State) -> float | None:
+    """Return the level of the classics before training, as the curve begins."""
+    if state.points:
+        return state.points[0].classics_accuracy
+    if state.band:
+        return state.band.classics[0][0]
+    return state.base[1] if state.base else None
+
+
+def draw_budget(frame: Frame, start: float | None, state: State) -> str:
+    """Draw the line that the classics must not cross, and tint what lies below."""
+    if start is None:
+        return ""
+    y = frame.y(start - state.budget)
+    tint = (
+        f'<rect x="{frame.left}" y="{y:.1f}" width="{frame.width}" '
+        f'height="{frame.bottom - y:.1f}" class="cl-beyond"/>'
+    )
+    return tint + svg_line(frame.left, y, frame.right, y, "cl-budget")
+
+
+def _classics(points: Iterable[Point]) -> list[Place]:
+    return [(point.step, point.classics_accuracy) for point in points]
+
+
+def _task(state: State) -> list[Place]:
+    return [
+        (point.step, point.task_accuracy)
+        for point in state.points
+        if point.task_accuracy is not None
+    ]
+
+
+def _curve(frame: Frame, spots: list[Place], kind: str) -> str:
+    pixels = [frame.at(spot) for spot in spots]
+    dots = (svg_dot(*pixel, 4, f"cl-dot cl-{kind}") for pixel in pixels)
+    return svg_path(pixels, f"cl-curve cl-{kind}") + "".join(dots)
+
+
+def _pinned_curve(frame: Frame, pin: Pin) -> str:
+    spots = [spot for spot in _classics(pin.points) if spot[0] <= frame.across]
+    pixels = [frame.at(spot) for spot in spots]
+    if not pixels:
+        return ""
+    x, y = pixels[-1]
+    return svg_path(pixels, "cl-mean cl-old") + svg_text(
+        x - 4, y - 6, str(pin.number), "cl-tick", "end"
+    )
+
+
+def _guard(frame: Frame, state: State) -> str:
+    """Draw where the guard acted."""
+    if not state.guard or state.guard.acted_at is None:
+        return ""
+    x, words = frame.x(state.guard.acted_at), f"guard: {_ACTED[state.guard.action]}"
+    side, anchor = (-6, "end") if x > frame.left + 120 else (6, "start")
+    parts = [svg_line(x, frame.top, x, frame.bottom, "cl-guard")]
+    parts += [svg_text(x + side, frame.bottom - 8, words, "cl-guarded", anchor)]
+    if state.guard.restored is not None:
+        back = frame.x(state.guard.restored)
+        parts += [svg_dot(back, frame.bottom, 6, "cl-guarded")]
+        parts += [svg_path([(x, frame.bottom), (back, frame.bottom)], "cl-guard")]
+    return "".join(parts)
+
+
+_ACTED = {"warn": "warning", "stop": "stop", "rollback": "back"}
+
+
+def _ends(frame: Frame, state: State) -> str:
+    """Write what each line is at its right end, as near to its level as leaves it readable."""
+    names: list[tuple[float, str, str]] = []
+    if state.points:
+        task, classics = _levels(state)
+        names.append((classics, f"classics {format_number(classics)}", "old"))
+        names += [(task, f"task {format_number(task)}", "new")] if task is not None else []
+    elif state.band:
+        names.append((state.band.classics[-1][0], "classics", "old"))
+        names.append((state.band.task[-1][0], "task", "new"))
+    start = _start(state)
+    if start is not None:
+        names.append((start - state.budget, f"budget −{format_number(state.budget)}", "line"))
+    levels = _apart([frame.y(level) for level, *_ in names], 19, frame.bottom)
+    return "".join(
+        svg_text(frame.right + 10, y + 5, words, f"cl-end cl-{kind}")
+        for y, (_, words, kind) in zip(levels, names, strict=True)
+    )
+
+
+def _levels(state: State) -> tuple[float | None, float]:
+    """Return task and classics at the end: on all questions, or on the sample so far."""
+    if state.outcome:
+        return state.outcome.task, state.outcome.after.accuracy
+    return state.points[-1].task_accuracy, state.points[-1].classics_accuracy
+
+
+def _apart(levels: list[float], gap: float, lowest: float) -> list[float]:
+    """Move levels apart, downwards first, so that lines of text do not cover each other."""
+    order = sorted(range(len(levels)), key=levels.__getitem__)
+    moved, above = list(levels), float("-inf")
+    for index in order:
+        above = moved[index] = max(moved[index], above + gap)
+    below = lowest + gap
+    for index in reversed(order):
+        below = moved[index] = min(moved[index], below - gap)
+    return moved
+
+
+# ---------------------------------------------------------------- each capability
+
+
+def shown_capabilities(state: State) -> list[str]:
+    """Name the capabilities that have a small chart each, if the learner asked for them."""
+    return list(state.points[-1].by_capability) if state.detailed and state.points else []
+
+
+def draw_details(state: State) -> str:
+    """Draw one small panel for each capability."""
+    parts, wide = [], (WIDTH - 2 * 20) / COLUMNS
+    for number_, capability in enumerate(shown_capabilities(state)):
+        row, column = divmod(number_, COLUMNS)
+        steps = (state.trained or state.recipe).steps
+        corner = 20 + column * wide + 8, HEIGHT + row * SMALL + 34
+        frame = Frame(*corner, wide - 26, SMALL - 50, steps)
+        parts.append(_detail(state, capability, frame))
+    return "".join(parts)
+
+
+def _detail(state: State, capability: str, frame: Frame) -> str:
+    """Draw how one capability went; at the end its verdict on all its questions."""
+    levels = [(point.step, point.by_capability[capability]) for point in state.points]
+    after, kind = levels[-1][1], "cl-name"
+    if state.shown:
+        row = state.shown.report[capability]
+        after, kind = row.after, "cl-name cl-bad" if row.verdict == REGRESSED else kind
+    short = capability if len(capability) < 16 else capability[:15] + "…"
+    words = f"{short} {format_number(after)}"
+    edges = [
+        svg_line(frame.left, frame.y(level), frame.right, frame.y(level), "cl-grid")
+        for level in (0, 1)
+    ]
+    y = frame.y(levels[0][1] - state.budget)
+    budget = svg_line(frame.left, y, frame.right, y, "cl-budget")
+    curve = svg_path([frame.at(spot) for spot in levels], "cl-curve cl-old")
+    curve += svg_dot(*frame.at((levels[-1][0], after)), 5, "cl-last cl-old") if state.shown else ""
+    return "".join([*edges, budget, curve, svg_text(frame.left, frame.top - 12, words, kind)])

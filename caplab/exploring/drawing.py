@@ -1,0 +1,116 @@
+"""Draw a state as markup: a pure function, small and quick, set as one trait of one widget.
+
+The colours are those of `caplab.plots`. In a live panel they come from the page, which knows
+whether it is dark (see `style`); the picture in a saved notebook brings its own paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from itertools import chain
+from textwrap import wrap
+
+from caplab.exploring.curves import COLUMNS, SMALL, draw_curves, draw_details, shown_capabilities
+from caplab.exploring.plane import draw_plane
+from caplab.exploring.sentences import Headline, headline, name
+from caplab.exploring.shapes import HEIGHT, WIDTH, svg_picture, svg_text
+from caplab.exploring.state import Answer, State
+from caplab.exploring.theme import PRINTED
+
+__all__ = ["picture", "render"]
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def render(state: State) -> str:
+    """Return all that a panel shows below its controls, as HTML."""
+    said = headline(state)
+    drawn = svg_picture(_drawn(state), WIDTH, _height(state), escape(said.text))
+    return f'<div class="cl-screen">{_said(state, said)}{drawn}{_answers(state)}</div>'
+
+
+def picture(state: State) -> str:
+    """Return a state as one SVG of its own, for pages on which no kernel runs."""
+    said = headline(state)
+    verdict = f": {said.verdict} ({said.change})" if said.verdict else ""
+    head = _rows(said.text + verdict, "cl-big") + _rows(said.detail, "cl-pale")
+    foot = list(chain.from_iterable(_rows(_told(line), "cl-name") for line in _current(state)))
+    top = ROW * len(head) + 20
+    bottom = top + _height(state) + 14
+    inside = f'<g transform="translate(0 {top})">{_drawn(state)}</g>'
+    paper = f'<style>{PRINTED}</style><rect width="100%" height="100%" class="cl-paper"/>'
+    words = _column(head, 28) + _column(foot, bottom)
+    height = bottom + ROW * len(foot)
+    return svg_picture(paper + inside + words, WIDTH, height, escape(said.text))
+
+
+ROW = 22  # between two lines of text
+FITS = {"cl-big": 64, "cl-pale": 112, "cl-name": 114}  # characters in a line, in a wide font
+
+Row = tuple[str, str]
+
+
+def _rows(words: str, kind: str) -> list[Row]:
+    """Break a text into lines that fit: an SVG cuts what is too long."""
+    return [(line, kind) for line in wrap(words, FITS[kind], subsequent_indent="\u00a0" * 4)]
+
+
+def _column(rows: list[Row], y: float) -> str:
+    """Write lines of text below each other."""
+    return "".join(svg_text(20, y + ROW * n, *row) for n, row in enumerate(rows))
+
+
+def _told(line: Answer) -> str:
+    """Write a question and its answers so far as one line."""
+    answers = [line.before] if line.after is None else [line.before, line.after]
+    return " → ".join([line.question, *(answer or "(nothing)" for answer in answers)])
+
+
+def _height(state: State) -> int:
+    names = shown_capabilities(state)
+    return HEIGHT + SMALL * -(-len(names) // COLUMNS)
+
+
+def _drawn(state: State) -> str:
+    return draw_curves(state) + draw_plane(state) + draw_details(state)
+
+
+def _said(state: State, said: Headline) -> str:
+    badge = ""
+    if said.verdict:
+        kind = f"cl-verdict cl-{said.verdict.lower()}"
+        badge = f'<span class="{kind}">{said.verdict} <i>({escape(said.change)})</i></span>'
+    trouble = " cl-trouble" if state.phase == "failed" else ""
+    return (
+        f'<div class="cl-said{trouble}" role="status"><b>{escape(said.text)}</b>{badge}'
+        f'<div class="cl-detail">{escape(said.detail) or "&nbsp;"}</div></div>'
+    )
+
+
+# ---------------------------------------------------------------- the answers
+
+
+def _current(state: State) -> Sequence[Answer]:
+    """Return the answers of the base and of the model that is shown."""
+    if not state.mix:
+        return state.answers
+    after = state.mix.answers
+    return [replace(line, after=now) for line, now in zip(state.answers, after, strict=True)]
+
+
+def _answers(state: State) -> str:
+    if not state.answers:
+        return ""
+    now = f"after: {name(state)}" if state.points else "after"
+    head = "".join(f"<th>{escape(title)}</th>" for title in ("question", "before", now))
+    rows = "".join(map(_answer, _current(state)))
+    return f'<table class="cl-answers"><tr>{head}</tr>{rows}</table>'
+
+
+def _answer(line: Answer) -> str:
+    before, after = line.before or "(nothing)", line.after
+    kind = line.fate and f"cl-{line.fate}"
+    now = "…" if after is None else after or "(nothing)"
+    cells = f"<td>{escape(line.question)}</td><td>{escape(before)}</td>"
+    return f'<tr>{cells}<td class="{kind}">{escape(now)}</td></tr>'

@@ -1,0 +1,388 @@
+"""The widgets of a panel, and what happens when they are touched."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from caplab.exploring.atlas_bands import Outlook
+from caplab.exploring.controls import (
+    MIDDLE,
+    WORDS,
+    hidden_layout,
+    make_buttons,
+    make_control,
+    make_guesses,
+    setting_value,
+    show_if,
+)
+from caplab.exploring.drawing import picture, render
+from caplab.exploring.experiment import PanelSetup, in_words, judged, perform, warm_up
+from caplab.exploring.presets import PRESETS
+from caplab.exploring.runner import Job, Runner, threads_show
+from caplab.exploring.sentences import headline, label, name
+from caplab.exploring.state import Pin, State
+from caplab.exploring.theme import LIVE
+from caplab.measuring.compare import check_budget
+from caplab.models.load import load
+from caplab.models.subject import Subject
+from caplab.questions.exam import Exam
+from caplab.support.errors import BadInput, did_you_mean, require_type, short_repr
+from caplab.support.machine import release_openmp_threads
+from caplab.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from caplab.study.atlas import Atlas
+
+__all__ = ["Explorer", "explorer"]
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_NO_RUN: dict[str, Any] = {
+    "points": (),
+    "outcome": None,
+    "guard": None,
+    "mixes": {},
+    "trained": None,
+}
+
+
+def explorer(
+    preset: str = "first_look",
+    subject: Subject | str | None = None,
+    *,
+    task: Any = None,
+    exam: Exam | None = None,
+    task_exam: Exam | None = None,
+    atlas: "Atlas | None" = None,
+    predict: bool = False,
+    live: bool = True,
+    budget: float = 0.05,
+    threaded: bool | None = None,
+    **settings: Any,
+) -> "Explorer":
+    """Open a panel whose sliders train a model.
+
+    `preset` is one of "first_look", "full_vs_lora", "learning_rate", "replay", "guard" and
+    "interpolate". Further settings are a `Recipe`'s: `explorer("replay", learning_rate=3e-3)`.
+    With `predict` the learner guesses before the first run; without `live` nothing is trained
+    until Run is pressed.
+    """
+    _check(preset, budget, exam, task_exam, task, atlas)
+    subject = subject if isinstance(subject, Subject) else load(subject or "pocket")
+    setup = PanelSetup(subject, task, exam, task_exam)
+    chosen = PRESETS[preset]
+    state = State(
+        preset=chosen,
+        recipe=chosen.recipe.change(**settings),
+        subject=subject.name,
+        budget=budget,
+        predicting=predict,
+        guess=MIDDLE if predict else None,
+    )
+    threaded = threads_show() if threaded is None else threaded
+    return Explorer(setup, state, atlas or _shipped(setup), live=live, threaded=threaded)
+
+
+def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas: Any) -> None:
+    """Refuse now what would fail when Run is pressed."""
+    if preset not in list(PRESETS):
+        hint, there = did_you_mean(preset, PRESETS), ", ".join(PRESETS)
+        raise BadInput(f"There is no preset {short_repr(preset)}.{hint} There are: {there}.")
+    check_budget(budget)
+    for given in (exam, task_exam):
+        require_type(given, (Exam, type(None)), "The Explorer needs an Exam, such as exam(path)")
+    if task is not None:
+        from caplab.training.task_rows import open_task
+
+        open_task(task)
+    if atlas is not None and not hasattr(atlas, "points"):
+        raise BadInput(f"atlas is what sweep returns and atlas() opens, not {short_repr(atlas)}.")
+
+
+_NO_WAY = "There is no way back yet: press Run first."
+
+
+def _shipped(setup: PanelSetup) -> "Atlas | None":
+    """Return the course's atlas, if it speaks of this subject and this task."""
+    if not setup.is_course:
+        return None
+    try:
+        from caplab.study.atlas import atlas
+
+        found = atlas()
+    except (ImportError, BadInput):
+        return None
+    return found if found.about.get("subject") == setup.subject.name else None
+
+
+class Explorer:
+    """A panel: controls, the picture, and a runner that trains what they say."""
+
+    def __init__(
+        self, setup: PanelSetup, state: State, atlas: "Atlas | None", *, live: bool, threaded: bool
+    ) -> None:
+        self.setup, self.live = setup, live
+        self._outlook = _outlook(atlas) if atlas else None
+        base = self._outlook.base if self._outlook else None
+        self.state = self._first = replace(state, base=base, **self._seen(state.recipe))
+        self._lock = threading.RLock()
+        self._runner = Runner(threaded)
+        self._printed: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the main thread's, in a kernel
+        self._moving = False  # controls are being set by the panel, not by the learner
+        self._screen = widgets.HTML(render(self.state), layout=widgets.Layout(width="100%"))
+        self.controls = {each: make_control(each, self.state) for each in state.preset.controls}
+        self.buttons = make_buttons(self.state)
+        self.guesses = make_guesses(self.state)
+        self._listen()
+        self.widget = self._laid_out()
+
+    def _listen(self) -> None:
+        """Connect every control with what it does."""
+        for each, control in self.controls.items():
+            control.observe(self._on_setting(each), "value")
+        for what in ("run", "stop", "pin", "clear", "reset"):
+            self.buttons[what].on_click(self._on_click(what))
+        self.buttons["detail"].observe(self._on_detail, "value")
+        self.buttons["predict"].observe(self._on_predict, "value")
+        for guess in self.guesses:
+            guess.observe(self._on_guess, "value")
+
+    def _laid_out(self) -> widgets.VBox:
+        """Put title, controls, buttons and picture below each other."""
+        preset = self.state.preset
+        title = f'<div class="cl-title">{preset.title}</div>'
+        head = widgets.HTML(f'{LIVE}{title}<div class="cl-advice">{preset.advice}</div>')
+        wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
+        self._guessing = widgets.HBox(self.guesses, layout=hidden_layout(not self.state.predicting))
+        rows = [
+            head,
+            widgets.HBox(list(self.controls.values()), layout=wrap),
+            widgets.HBox(list(self.buttons.values()), layout=wrap),
+            self._guessing,
+            self._screen,
+        ]
+        box = widgets.VBox(rows)
+        box.add_class("caplab-explorer")
+        return box
+
+    # ------------------------------------------------------------ what a program can do
+
+    def run(self, seconds: float = 600) -> "Explorer":
+        """Train the present setting, and wait until that is done."""
+        self._start()
+        self._runner.join(seconds)
+        return self
+
+    def stop(self) -> None:
+        """End the training within a step."""
+        self._runner.stop()
+        if self.state.phase == "training":
+            self._show(phase="stopping")
+
+    def pin(self) -> None:
+        """Let what is shown stay on the plane."""
+        with self._lock:
+            state = self.state
+            if state.place is None or state.veiled:
+                self._show(message="There is nothing to pin yet: press Run first.")
+                return
+            number = max((pin.number for pin in state.pins), default=0) + 1
+            new = Pin(number, name(state), state.place, state.points)
+            if all((pin.name, pin.place) != (new.name, new.place) for pin in state.pins):
+                self._show(pins=(*state.pins, new))
+
+    def clear(self) -> None:
+        """Take all pins away."""
+        self._show(pins=())
+
+    def reset(self) -> None:
+        """Set every control back to where it began, and forget the run; the pins stay."""
+        with self._lock:
+            self._runner.forget()
+            self._moving = True
+            for each, control in self.controls.items():
+                control.value = setting_value(each, self._first)
+            self.buttons["predict"].value = self._first.predicting
+            self._moving = False
+            kept: dict[str, Any] = {
+                each: getattr(self.state, each) for each in ("pins", "base", "detailed")
+            }
+            blank = tuple(replace(line, after=None) for line in self.state.answers)
+            self._set(replace(self._first, answers=blank, **kept))
+            show_if(self._guessing, self._first.predicting)
+
+    # ------------------------------------------------------------ what a learner does
+
+    def _on_click(self, what: str) -> Any:
+        act = {"run": self._start}.get(what) or getattr(self, what)
+        return lambda _: act()
+
+    def _on_setting(self, name: str) -> Any:
+        """Return what follows when a control is let go."""
+
+        def changed(change: Any) -> None:
+            if not self._moving:
+                self._change(name, change["new"])
+
+        return changed
+
+    def _change(self, name: str, value: Any) -> None:
+        """Take a new setting over; train again where that makes a difference to the training."""
+        with self._lock:
+            if name == "alpha":
+                coming = self.state.mixes or self.state.busy or self.state.phase == "walking"
+                state = replace(self.state, alpha=value, message="" if coming else _NO_WAY)
+                self._set(judged(state, state.budget))
+            elif name == "budget":
+                self._set(judged(self.state, value))
+            elif name == "action":
+                self._show(action=value)
+            else:
+                self._new_setting(name, value)
+            retrain = name != "alpha" and (name != "budget" or self.state.preset.guards)
+            if retrain and self._matters(name):
+                self._again()
+
+    def _matters(self, name: str) -> bool:
+        """Tell whether a setting makes a difference: without LoRA a rank does nothing."""
+        recipe = self.state.recipe
+        if name == "rank":
+            return recipe.method == "lora"
+        return name != "replay_source" or recipe.replay > 0
+
+    def _new_setting(self, name: str, value: Any) -> None:
+        recipe = self.state.recipe.change(**{name: value})
+        if name == "method" and "alpha" in self.controls:
+            scaled = "LoRA scale" if value == "lora" else WORDS["alpha"][0]
+            self.controls["alpha"].description = scaled
+        self._show(recipe=recipe, message="", **self._seen(recipe))
+
+    def _seen(self, recipe: Recipe) -> dict[str, Any]:
+        return self._outlook.of(recipe) if self._outlook else {}
+
+    def _again(self) -> None:
+        """Train again at once, or wait for Run where the learner is to guess first."""
+        if self.live and not self.state.predicting:
+            self._start()
+        else:
+            self._runner.forget()
+            self._show(phase="ready", **_NO_RUN)
+
+    def _on_detail(self, change: Any) -> None:
+        self._show(detailed=change["new"])
+
+    def _on_predict(self, change: Any) -> None:
+        """Veil the answer and show the guess, or take both away."""
+        if self._moving:
+            return
+        with self._lock:
+            guessing = change["new"]
+            guess = tuple(slider.value for slider in self.guesses) if guessing else None
+            self._runner.forget()
+            self._show(predicting=guessing, guess=guess, phase="ready", **_NO_RUN)
+            show_if(self._guessing, guessing)
+
+    def _on_guess(self, _: Any) -> None:
+        """Move the guess; after a run the result goes, for this is a new guess."""
+        with self._lock:
+            guess = tuple(slider.value for slider in self.guesses)
+            if self.state.points and not self.state.busy:
+                self._show(phase="ready", **_NO_RUN)
+            self._show(guess=guess)
+
+    # ------------------------------------------------------------ training
+
+    def _start(self) -> None:
+        """Train the present setting, in the place of whatever runs."""
+        with self._lock:
+            answers = tuple(replace(line, after=None) for line in self.state.answers)
+            self._show(phase="training", message="", answers=answers, **_NO_RUN)
+            state = self.state
+            self._make_room()
+            self._runner.start(lambda job: self._work(job, state))
+
+    def _make_room(self) -> None:
+        """Let the main thread's helpers rest, wherever a click arrives: new kernels have subshells.
+
+        While a cell runs it has them; they rest as soon as it has ended.
+        """
+        if threading.current_thread() is threading.main_thread():
+            release_openmp_threads()
+        elif self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(release_openmp_threads)
+
+    def _work(self, job: Job, state: State) -> None:
+        """Do one job; whatever goes wrong is said in the panel."""
+
+        def tell(**changes: Any) -> bool:
+            with self._lock:
+                wanted = self._runner.is_latest(job)
+                if wanted:
+                    self._show(**changes)
+                return wanted
+
+        try:
+            perform(self.setup, state, job.stop, tell)
+        except Exception as error:
+            tell(phase="failed", message=in_words(error))
+        except KeyboardInterrupt:
+            tell(phase="stopped", message="Interrupted.")
+
+    def _show(self, **changes: Any) -> None:
+        with self._lock:
+            self._set(replace(self.state, **changes))
+
+    def _set(self, state: State) -> None:
+        """Show another state; the only place that draws."""
+        with self._lock:
+            self.state = state
+            self._screen.value = render(state)
+            self.buttons["stop"].button_style = "warning" if state.busy else ""
+            if self._printed and not state.busy:
+                self._printed.update(_as_picture(state), raw=True)
+
+    # ------------------------------------------------------------ in a notebook
+
+    def _ipython_display_(self) -> None:
+        """Show the widgets, and behind them a picture for pages on which no kernel runs."""
+        from IPython.display import display
+
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        display({_VIEW: view, "text/plain": repr(self)}, raw=True)  # type: ignore[no-untyped-call]
+        if self._runner.threaded:  # where it is not, in Colab, nothing would hide it
+            printed = _as_picture(self.state)
+            self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        with suppress(RuntimeError):  # no kernel, nobody to be quick for
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(0.1, self._warm_up)
+
+    def _warm_up(self) -> None:
+        """Load between two cells what the first training needs.
+
+        In the main thread: imports and random numbers are then never at odds with a cell's.
+        """
+        if not self.state.answers and not self.state.busy:
+            try:
+                self._show(**warm_up(self.setup))
+            except Exception as error:
+                self._show(phase="failed", message=in_words(error))
+            except KeyboardInterrupt:
+                return  # it comes later, with the first run
+
+    def __repr__(self) -> str:
+        return f"Explorer {self.state.preset.title!r}: {label(self.state.recipe)}"
+
+
+@lru_cache(maxsize=4)
+def _outlook(atlas: "Atlas") -> Outlook:
+    """Lay an atlas out once for all panels."""
+    return Outlook(atlas)
+
+
+def _as_picture(state: State) -> dict[str, str]:
+    words = f"{label(state.recipe)}: {headline(state).text}"
+    return {"image/svg+xml": picture(state), "text/plain": words}

@@ -1,0 +1,174 @@
+"""What a panel says, in one line and one line more."""
+
+from dataclasses import dataclass
+
+from caplab.exploring.presets import COURSE
+from caplab.exploring.state import Outcome, State
+from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
+from caplab.support.text import format_number, format_percent, format_signed, join_words
+from caplab.training.recipe import Recipe
+
+__all__ = ["Headline", "headline", "label", "name", "rate"]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The sentence over the picture; with a verdict where one is due."""
+
+    text: str
+    verdict: str = ""
+    change: str = ""
+    detail: str = ""
+
+
+# ---------------------------------------------------------------- names
+
+
+def rate(value: float) -> str:
+    """Write a learning rate as it is spoken of: 1e-3, 2.5e-4."""
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}" if value else "0"
+
+
+def label(recipe: Recipe) -> str:
+    """Name a recipe by what a panel can change: `LoRA 5e-3, rank 4, 10 % replay`."""
+    lora = recipe.method == "lora"
+    words = [f"{'LoRA' if lora else 'full'} {rate(recipe.learning_rate)}"]
+    if lora and recipe.rank != COURSE.rank:
+        words.append(f"rank {recipe.rank}")
+    if recipe.replay:
+        own = "self-" if recipe.replay_source == "self" else ""
+        words.append(f"{format_percent(recipe.replay)} {own}replay")
+    if recipe.steps != COURSE.steps:
+        words.append(f"{recipe.steps} steps")
+    if recipe.seed:
+        words.append(f"seed {recipe.seed}")
+    return ", ".join(words)
+
+
+def name(state: State) -> str:
+    """Name the model that a panel shows, as its pin does."""
+    words = label(state.trained or state.recipe)
+    if state.mix and state.alpha < 1:
+        return f"{words}, {format_percent(state.alpha)} of the way"
+    if state.points and state.points[-1].step < (state.trained or state.recipe).steps:
+        return f"{words}, step {state.points[-1].step}"
+    return words
+
+
+# ---------------------------------------------------------------- the sentence
+
+
+def headline(state: State) -> Headline:
+    """Say in words what the panel shows."""
+    if state.phase == "failed":
+        return Headline("That did not work.", detail=state.message)
+    if state.shown and not state.busy:
+        return _outcome(state, state.shown)
+    if state.points:
+        return _on_the_way(state)
+    if state.busy:
+        return Headline("Training starts …", detail=state.message)
+    return _guessing(state) if state.predicting else _before(state)
+
+
+def _outcome(state: State, found: Outcome) -> Headline:
+    """Speak of a run that has ended: both accuracies on all questions, and the verdict."""
+    report = found.report
+    moved, half = report.overall.change, (report.overall.high - report.overall.low) / 2
+    digits = 2 if abs(moved) >= 0.1 or not moved else 3
+    change = f"{format_signed(moved)} ± {format_number(half, digits)}"
+    text = f"Task {_share(found.task)}, classics {format_number(found.after.accuracy)}"
+    if state.mix and state.alpha < 1:
+        text = f"{format_percent(state.alpha)} of the way: task{text[4:]}"
+    elif state.phase == "stopped":
+        text = f"Stopped at step {state.points[-1].step}: task{text[4:]}"
+    notes = [_guard(state), _guess(state, found), _reason(found), state.message]
+    return Headline(text, report.verdict, _minus(change), " ".join(filter(None, notes)))
+
+
+def _share(value: float | None) -> str:
+    return "not asked" if value is None else format_number(value)
+
+
+def _minus(text: str) -> str:
+    """Write negative numbers with a minus sign, not a hyphen."""
+    return text.replace("-", "−")
+
+
+def _reason(found: Outcome) -> str:
+    """Say what the verdict rests on."""
+    report = found.report
+    lost = [row.name for row in report.capabilities if row.name in report.regressed]
+    names, budget = join_words(lost), format_number(report.budget)
+    if len(lost) == len(report.capabilities) > 1:
+        names = f"all {len(lost)} capabilities"
+    why = {
+        REGRESSED: f"Below the budget of {budget}: {names}." if lost else "",
+        HELD: f"No drop beyond the budget of {budget}.",
+        UNDERPOWERED: "Too few questions to tell: the interval crosses the budget line.",
+    }[report.verdict]
+    return f"{why} All {report.overall.n} questions, paired; 95 % interval.".strip()
+
+
+def _guess(state: State, found: Outcome) -> str:
+    """Put the guess beside the result."""
+    if not state.guess or found.place is None:
+        return ""
+    off = [abs(guess - true) for guess, true in zip(state.guess, found.place, strict=True)]
+    guess = f"task {format_number(state.guess[0])}, classics {format_number(state.guess[1])}"
+    return f"Your guess was {guess}: off by {format_number(off[0])} and {format_number(off[1])}."
+
+
+def _guard(state: State) -> str:
+    """Say what the guard did."""
+    guard = state.guard
+    if not guard:
+        return ""
+    if guard.crossed_at is None:
+        return "The guard saw no crossing."
+    done = {
+        "warn": f"It warned at step {guard.acted_at}, and training went on.",
+        "stop": f"It stopped the training at step {guard.acted_at}.",
+        "rollback": f"It stopped at step {guard.acted_at} and put back the weights of step "
+        f"{guard.restored}.",
+    }[guard.action]
+    if guard.action == "rollback" and guard.restored is None:
+        done = f"It stopped at step {guard.acted_at}; no earlier weights were within the budget."
+    return f"The guard saw the budget crossed from step {guard.crossed_at} on. {done}"
+
+
+def _on_the_way(state: State) -> Headline:
+    """Speak of a run that goes on, or was stopped; its points ask a sample of the questions."""
+    point, steps = state.points[-1], (state.trained or state.recipe).steps
+    doing = {"training": "Training", "stopping": "Stopping"}.get(state.phase, "Stopped")
+    task, classics = _share(point.task_accuracy), format_number(point.classics_accuracy)
+    where = f"{doing}, step {point.step} of {steps}: task {task}, classics {classics}"
+    return Headline(where, detail=state.message or "Each point asks a sample of the questions.")
+
+
+def _guessing(state: State) -> Headline:
+    guess = state.guess or (0.0, 0.0)
+    return Headline(
+        f"Your guess: task {format_number(guess[0])}, classics {format_number(guess[1])}",
+        detail="Place it with the two guess sliders. Run shows what happens.",
+    )
+
+
+def _before(state: State) -> Headline:
+    """Speak of a setting that nobody has trained here yet."""
+    band = state.band
+    if not band:
+        return Headline("Not trained yet: press Run.", detail=state.message)
+    task, classics = _range(band.task[-1]), _range(band.classics[-1])
+    return Headline(
+        f"Expect task {task}, classics {classics}",
+        detail=state.message
+        or f"The pale bands: {state.seeds} earlier runs of this setting, whose seeds differ. "
+        "Press Run to train your own.",
+    )
+
+
+def _range(interval: tuple[float, float, float]) -> str:
+    low, high = format_number(max(0.0, interval[1])), format_number(min(1.0, interval[2]))
+    return low if low == high else f"{low} to {high}"

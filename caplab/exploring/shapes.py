@@ -1,0 +1,105 @@
+"""The shapes that pictures are made of, as SVG: text, lines, dots, and the frame of a chart."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import chain
+
+from caplab.exploring.state import Place
+
+WIDTH, HEIGHT = 860, 332  # of both charts; the page scales them
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle in which values from 0 to `across` run to the right and from 0 to 1 upwards."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    across: float = 1
+
+    @property
+    def right(self) -> float:
+        """Return the right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Return the lower edge."""
+        return self.top + self.height
+
+    def x(self, value: float) -> float:
+        """Return the pixel of a value on the axis to the right."""
+        return self.left + self.width * value / self.across
+
+    def y(self, value: float) -> float:
+        """Return the pixel of an accuracy."""
+        return self.top + self.height * (1 - min(max(value, 0), 1))
+
+    def at(self, spot: Place) -> Place:
+        """Return the pixel of a place."""
+        return self.x(spot[0]), self.y(spot[1])
+
+
+def svg_picture(inside: str, width: int, height: int, title: str) -> str:
+    """Wrap shapes into one picture with a title for screen readers."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'class="cl-charts" aria-label="{title}">{inside}</svg>'
+    )
+
+
+def draw_axes(frame: Frame, ticks: Sequence[float], below: str, above: str) -> str:
+    """Draw a grid with its numbers, and what they count."""
+    parts = []
+    for level in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(svg_line(frame.left, frame.y(level), frame.right, frame.y(level), "cl-grid"))
+        parts.append(svg_text(frame.left - 8, frame.y(level) + 4, _tick(level), "cl-tick", "end"))
+    for tick in ticks:
+        parts.append(svg_text(frame.x(tick), frame.bottom + 18, _tick(tick), "cl-tick", "middle"))
+    middle = frame.left + frame.width / 2
+    parts.append(svg_text(middle, frame.bottom + 38, below, "cl-axis", "middle"))
+    parts.append(svg_text(frame.left - 30, frame.top - 16, above, "cl-axis"))
+    return "".join(parts)
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("0.", ".")
+
+
+def draw_veil(frame: Frame) -> str:
+    """Draw a question mark where the answer is still hidden."""
+    middle = frame.left + frame.width / 2
+    return svg_text(middle, frame.y(0.5) + 22, "?", "cl-veil", "middle")
+
+
+# What XML cannot hold, not even escaped; an untrained model says such things.
+_UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def svg_text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
+    """Write words; characters that XML cannot hold become a replacement sign."""
+    words = escape(_UNWRITABLE.sub("\ufffd", words))
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{words}</text>'
+
+
+def svg_line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
+    """Draw a straight line."""
+    return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" class="{kind}"/>'
+
+
+def svg_path(pixels: Sequence[Place], kind: str) -> str:
+    """Draw a line through pixels, or fill the area that they enclose."""
+    if len(pixels) < 2:
+        return ""
+    way = " ".join(f"{value:.1f}" for value in chain.from_iterable(pixels))
+    tag = "polygon" if "cl-band" in kind else "polyline"
+    return f'<{tag} points="{way}" class="{kind}"/>'
+
+
+def svg_dot(x: float, y: float, size: float, kind: str) -> str:
+    """Draw a dot."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:g}" class="{kind}"/>'

@@ -1,0 +1,1 @@
+"""What does it know, and did that change?"""

@@ -1,0 +1,219 @@
+"""One subject's answers to one exam, item by item."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from caplab.questions.exam import Exam
+from caplab.support.errors import BadInput, as_number, explaining_failure, require_type, short_repr
+from caplab.support.files import read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Scorecard"]
+_FORMAT = {"format": "caplab scorecard", "version": 1}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_nats(value: Any) -> bool:
+    """Tell a log-likelihood; NaN is what a diverged model gives, and `compare` says so."""
+    return value != value or not math.isnan(as_number(value))
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
+    "capability": lambda name: isinstance(name, str),
+    "answer": _is_count,
+    "loglikelihoods": lambda row: isinstance(row, tuple) and all(map(_is_nats, row)),
+    "characters": lambda row: isinstance(row, tuple) and all(map(_is_count, row)),
+    "text_losses": lambda pair: (
+        isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and _is_count(pair[1])
+    ),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Scorecard:
+    """One subject's answers to one exam, item by item; everything else follows from them."""
+
+    subject: str
+    exam: str
+    fingerprint: str
+    capability: tuple[str, ...]
+    answer: tuple[int, ...]
+    loglikelihoods: tuple[tuple[float, ...], ...]  # of each choice, summed over its tokens
+    characters: tuple[tuple[int, ...], ...]  # in each choice
+    text_losses: tuple[tuple[float, int], ...] = ()  # nats and predicted tokens of each text
+
+    def __post_init__(self) -> None:
+        whose = f"The scorecard of {short_repr(self.subject)}"
+        for name, kind in _KINDS.items():
+            items = getattr(self, name)
+            require_type(items, (tuple, list), f"{whose} needs a list as {name}")
+            rows = [tuple(item) if isinstance(item, list) else item for item in items]
+            object.__setattr__(self, name, tuple(rows))
+            if strangers := [item for item in rows if not kind(item)]:
+                raise BadInput(f"{whose} has {short_repr(strangers[0])} among its {name}.")
+        self._check(whose)
+
+    def _check(self, whose: str) -> None:
+        """Refuse answers that do not belong to one set of questions."""
+        if not all(isinstance(text, str) for text in (self.subject, self.exam, self.fingerprint)):
+            raise BadInput(f"{whose} needs texts as subject, exam and fingerprint.")
+        shape = [len(item) for item in self.loglikelihoods]
+        fits = len(self.capability) == len(self.answer) == len(shape)
+        if not fits or shape != [len(item) for item in self.characters]:
+            raise BadInput(f"{whose} does not have one entry per item.")
+        if not all(0 <= answer < count for answer, count in zip(self.answer, shape, strict=True)):
+            raise BadInput(f"{whose} has an answer out of range.")
+        if not shape:
+            raise BadInput(f"{whose} has no questions.")
+
+    @property
+    def chosen(self) -> list[int]:
+        """Tell which choice the subject finds likeliest, for each item."""
+        return [_best(found) for found in self.loglikelihoods]
+
+    @property
+    def correct(self) -> list[bool]:
+        """Tell whether the likeliest choice is right: the `acc` of lm-evaluation-harness."""
+        return [best == answer for best, answer in zip(self.chosen, self.answer, strict=True)]
+
+    @property
+    def correct_norm(self) -> list[bool]:
+        """Tell the same by log-likelihood per character: its `acc_norm`."""
+        pairs = zip(self.loglikelihoods, self.characters, strict=True)
+        rates = [list(map(per_character, *pair)) for pair in pairs]
+        return [_best(rate) == answer for rate, answer in zip(rates, self.answer, strict=True)]
+
+    @property
+    def probability(self) -> list[float]:
+        """Tell how probable the right choice is after the prompt, for each item."""
+        pairs = zip(self.loglikelihoods, self.answer, strict=True)
+        return [math.exp(found[answer]) for found, answer in pairs]
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of items answered right."""
+        return _mean(self.correct)
+
+    @property
+    def accuracy_norm(self) -> float:
+        """Return the share of items answered right per character."""
+        return _mean(self.correct_norm)
+
+    @property
+    def by_capability(self) -> dict[str, float]:
+        """Return the accuracy on each capability."""
+        return {name: right / n for name, (right, n) in self._counts().items()}
+
+    @property
+    def smooth(self) -> float:
+        """Return the mean probability of the right choice: it moves before the accuracy does."""
+        return _mean(self.probability)
+
+    @property
+    def language_loss(self) -> float:
+        """Return the loss on the texts, in nats per predicted token."""
+        nats, tokens = (sum(column) for column in zip((0.0, 0), *self.text_losses, strict=True))
+        return nats / tokens if tokens else math.nan
+
+    def to_pandas(self, exam: Exam | None = None) -> "pd.DataFrame":
+        """Return one row per item; with its exam, the questions stand beside the answers."""
+        import pandas as pd
+
+        require_type(exam, (Exam, type(None)), "to_pandas takes the Exam that was answered")
+        if exam is not None and exam.fingerprint != self.fingerprint:
+            raise BadInput(f"These answers were given to {self.exam!r}, not to {exam.name!r}.")
+        columns: dict[str, Any] = {"capability": self.capability}
+        if exam is not None:
+            columns["prompt"] = [question.prompt for question in exam.questions]
+            columns["expected"] = [question.choices[question.answer] for question in exam.questions]
+            pairs = zip(exam.questions, self.chosen, strict=True)
+            columns["given"] = [question.choices[best] for question, best in pairs]
+        names = ("answer", "chosen", "correct", "correct_norm", "probability", "loglikelihoods")
+        return pd.DataFrame(columns | {name: getattr(self, name) for name in names})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the scorecard as JSON, digit for digit."""
+        write_sealed(path, _FORMAT | asdict(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Scorecard":
+        """Read a scorecard that `save` wrote."""
+        found = read_sealed(path, "scorecard")
+        with explaining_failure(f"{path} is not a scorecard"):
+            stamp = {key: found.pop(key, None) for key in _FORMAT}
+            if stamp != _FORMAT:
+                raise ValueError(f"it is marked {stamp}, and this version reads {_FORMAT}")
+            return cls(**found)
+
+    def _counts(self) -> dict[str, tuple[int, int]]:
+        """Count right answers and items, for each capability."""
+        right = Counter(name for name, ok in zip(self.capability, self.correct, strict=True) if ok)
+        return {name: (right[name], n) for name, n in Counter(self.capability).items()}
+
+    def _rows(self) -> Iterator[tuple[str, int, float, float, float]]:
+        """Yield name, items, accuracy and its interval, for each capability and for all."""
+        from caplab.measuring.intervals import wilson
+
+        counts = self._counts()
+        total = (sum(self.correct), len(self.answer))
+        for name, (right, n) in [*counts.items(), ("overall", total)]:
+            yield name, n, right / n, *wilson(right, n)
+
+    def _footer(self) -> str:
+        """Name the language loss, where there is one."""
+        loss, texts = self.language_loss, len(self.text_losses)
+        return (
+            "" if math.isnan(loss) else f"language loss {loss:.3f} nats per token (texts: {texts})"
+        )
+
+    def __repr__(self) -> str:
+        width = max(len(name) for name in ("capability", *self.capability))
+        lines = [
+            f"Scorecard: {self.subject} on {self.exam}",
+            f"{'capability':{width}}     n  accuracy  95 % interval",
+        ]
+        for name, n, share, low, high in self._rows():
+            lines.append(f"{name:{width}} {n:5}  {share:8.3f}  {low:.3f} to {high:.3f}")
+        return "\n".join([*lines, self._footer()]).rstrip()
+
+    def _repr_html_(self) -> str:
+        cell = '<td style="text-align: right">'
+        rows = "".join(
+            f'<tr><td style="text-align: left">{escape(name)}</td>{cell}{n}</td>'
+            f"{cell}{share:.3f}</td>{cell}{low:.3f} to {high:.3f}</td></tr>"
+            for name, n, share, low, high in self._rows()
+        )
+        head = "<tr><th>capability</th><th>n</th><th>accuracy</th><th>95 % interval</th></tr>"
+        title = f"<caption><b>{escape(self.subject)}</b> on {escape(self.exam)}</caption>"
+        return f"<table>{title}{head}{rows}</table>{self._footer()}"
+
+
+def as_columns(levels: Mapping[str, float], taken: Iterable[str]) -> dict[str, float]:
+    """Name capabilities in a table whose other columns may be called alike."""
+    names = {*taken}
+    return {f"{name} (capability)" if name in names else name: levels[name] for name in levels}
+
+
+def per_character(nats: float, characters: int) -> float:
+    """Divide a log-likelihood as lm-evaluation-harness does: an empty choice is never the best."""
+    return nats / characters if characters else -math.inf
+
+
+def _best(values: Sequence[float]) -> int:
+    """Return the place of the largest value, the first of equals, as numpy's argmax does."""
+    return max(range(len(values)), key=values.__getitem__)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the values; without any there is none."""
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,131 @@
+"""Find the folder of a model: shipped with the lab, on this disk, or on the hub."""
+
+import hashlib
+import re
+import shutil
+import sys
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from caplab.models.folder import ADAPTER, check_adapter, check_folder, refuse_pickles
+from caplab.support.errors import BadInput, did_you_mean, explaining_failure
+from caplab.support.files import as_path
+
+__all__ = ["KNOWN", "find_folder"]
+
+KNOWN = (
+    "pocket",
+    "gpt2",
+    "gpt2-medium",
+    "distilgpt2",
+    "facebook/opt-125m",
+    "EleutherAI/pythia-70m",
+    "EleutherAI/pythia-160m",
+    "HuggingFaceTB/SmolLM2-135M",
+    "Qwen/Qwen2.5-0.5B",
+)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_PARTS = re.compile(rf"model[^/]*\.safetensors|{ADAPTER}|[^/]+\.(json|txt|jinja|model)")
+
+
+def find_folder(name: str) -> Path:
+    """Find the folder of a model: shipped with the lab, on this disk, or downloaded."""
+    if name == "pocket":
+        return Path(str(files("caplab") / "assets" / "pocket"))
+    path = as_path(name)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise BadInput(f"{name} is a file. Give the folder that holds it: {str(path.parent)!r}.")
+    if not _HUB_NAME.fullmatch(name):
+        beside = [str(other) for other in path.parent.glob("*/")] if path.parent.is_dir() else []
+        raise BadInput(f"There is no folder {name!r}.{did_you_mean(name, [*beside, *KNOWN])}")
+    return _cached(name) or _download(name)
+
+
+def _cached(name: str) -> Path | None:
+    """Return the copy of a hub model on this disk if it is whole: that needs no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file, check in (("config.json", check_folder), ("adapter_config.json", check_adapter)):
+        if isinstance(found := try_to_load_from_cache(name, file), str):
+            folder = Path(found).parent
+            with suppress(BadInput):
+                check(folder, name)
+                return folder
+    return None
+
+
+def _download(name: str) -> Path:
+    """Download the parts of a hub model that are needed, their size said beforehand."""
+    from huggingface_hub import snapshot_download
+
+    files = _hub_files(name)
+    wanted = {file: facts for file, facts in files.items() if _PARTS.fullmatch(file)}
+    if not any(file.endswith(".safetensors") for file in wanted):
+        refuse_pickles(name, list(files))
+        raise BadInput(
+            f"{name} has no weights in safetensors on the hub, so the lab cannot load it."
+        )
+    size = sum(facts.size for facts in wanted.values() if isinstance(facts.size, int))
+    _check_room(size, name)
+    print(f"Downloading {name}: {size / 1e6:,.0f} MB, once.", file=sys.stderr)
+    with explaining_failure(
+        f"The download of {name} stopped. Load it again: files that arrived are kept"
+    ):
+        folder = Path(snapshot_download(name, allow_patterns=list(wanted)))
+    for file, facts in wanted.items():
+        if facts.lfs:
+            _check_arrived(folder / file, facts.lfs.sha256, name)
+    return folder
+
+
+def _check_room(size: int, name: str) -> None:
+    """Refuse a download that the disk has no room for, before it fills the disk."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE).absolute()
+    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    if (free := shutil.disk_usage(place).free) < size:
+        raise BadInput(
+            f"{name} has {size / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free where models "
+            f"are kept ({cache}). Make room, or name another disk: HF_HUB_CACHE=..."
+        )
+
+
+def _check_arrived(path: Path, wanted: str, name: str) -> None:
+    """Refuse weights that are not those of the hub, and remove them: they would be loaded later."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise BadInput(
+            f"{name} arrived damaged: the checksum of {path.name} is not the hub's. "
+            "The damaged file is removed. Load the model again."
+        )
+
+
+def _hub_files(name: str) -> dict[str, Any]:
+    """Ask the hub what it knows of a model's files: one request, no retries, five seconds."""
+    from huggingface_hub import HfApi, errors
+
+    near = did_you_mean(name, KNOWN)
+    try:
+        info = HfApi().model_info(name, files_metadata=True, timeout=5)
+    except errors.GatedRepoError as error:
+        raise BadInput(
+            f"{name} is gated: accept its terms on its hub page, then run `hf auth login` here."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise BadInput(
+            f"There is no model {name!r}, neither as a folder here nor on the hub.{near}"
+        ) from error
+    except Exception as error:
+        raise BadInput(
+            f"{name!r} is not on this disk and the hub cannot be reached ({type(error).__name__})."
+            f'{near} Connect and try again, or use load("pocket"): it needs no network.'
+        ) from error
+    return {file.rfilename: file for file in info.siblings or []}

@@ -1,0 +1,101 @@
+"""Draw what was measured. Every title states a finding, computed from the data.
+
+The colours mean the same in the whole course: OLD is what the base could already do, NEW is what
+is being learned. They stay apart for colour-blind eyes, on a projector and in grey print. Pictures
+bring their own paper, so that they read alike on light and dark pages.
+"""
+
+import textwrap
+from io import BytesIO
+from typing import Any, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
+
+__all__ = ["BUDGET", "GUARD", "INK", "NEW", "OLD", "PAPER", "Picture"]
+
+OLD = "#0072b2"  # blue: the classics
+NEW = "#d55e00"  # vermilion: the new task
+BUDGET = "#4d4d4d"  # the line that a drop must not cross
+GUARD = "#aa3377"  # purple: where the guard acted
+PAPER, INK, PALE = "#fbfaf7", "#1f1f1f", "#666666"
+NEW_WORDS = "#ad4c00"  # NEW, dark enough for words
+VERDICTS = {REGRESSED: "#b3261e", HELD: "#0b6e4f", UNDERPOWERED: PALE}
+MOST_ROWS = 40  # in a picture; a table has room for all
+_AT_MOST: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # of a sentence
+DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook, whichever backend is active, and without pyplot."""
+
+    def __init__(self, finding: str, width: float, height: float, note: str = "") -> None:
+        super().__init__((width, height), DOTS, facecolor=PAPER)
+        self.finding = finding
+        across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
+        title = textwrap.wrap(plain(finding), int(8.6 * width), **_AT_MOST)
+        room = up * (1.5 + 2.6 * len(title))
+        self.set_layout_engine("constrained", rect=(across, up, 1 - 2 * across, 1 - up - room))
+        head = {"x": 1.5 * across, "y": 1 - 1.3 * up, "ha": "left", "va": "top"}
+        self.suptitle("\n".join(title), **head, color=INK, size=14, weight="bold")
+        notes = note.splitlines()
+        lines = [textwrap.fill(plain(line), int(13 * width), **_AT_MOST) for line in notes]
+        self.supxlabel("\n".join(lines), x=1.5 * across, ha="left", color=PALE, size=10)
+
+    def png(self) -> bytes:
+        """Render the picture as PNG with twice the pixels of the size shown.
+
+        A few dozen colours are enough, and make the file four times smaller.
+        """
+        from PIL import Image
+
+        full, small = BytesIO(), BytesIO()
+        self.savefig(full, format="png", dpi=2 * DOTS, facecolor=PAPER)
+        Image.open(full).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
+        return small.getvalue()
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        width, height = (round(inches * DOTS) for inches in self.get_size_inches())
+        shown = {"image/png": self.png(), "text/plain": repr(self)}
+        size = {"image/png": {"width": width, "height": height}}
+        display(shown, metadata=size, raw=True)  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        return f"<Picture: {self.finding}>"
+
+    __str__ = __repr__
+
+
+def on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+    """Give axes the paper's colours, with grid and tick labels where they carry numbers."""
+    axes.set_facecolor(PAPER)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color(PALE)
+    axes.tick_params(axis=which, colors=PALE, labelsize=11)
+    axes.grid(axis=which, color=INK, alpha=0.08)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, size=12)
+
+
+def clipped(text: str, most: int) -> str:
+    """Write a name in so many characters; two long ones differ at their ends, so that stays."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+
+
+def plain(text: str) -> str:
+    """Keep matplotlib from reading a name as a formula."""
+    return text.replace("$", r"\$")
+
+
+def tick(value: float, _: float) -> str:
+    return f"{value + 0.0:.3g}".replace("0.", ".").replace("-", "−")
+
+
+METHODS = {"full": "full", "lora": "LoRA"}

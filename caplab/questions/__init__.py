@@ -1,0 +1,1 @@
+"""What is it asked, what is it taught?"""

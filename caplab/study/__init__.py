@@ -1,0 +1,1 @@
+"""What did many runs show?"""

@@ -1,0 +1,73 @@
+"""Which recipes a sweep runs: every combination of some values, from a call or a TOML file."""
+
+import os
+import tomllib
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+from caplab.support.errors import BadInput, explaining_failure, require_type, short_repr
+from caplab.support.files import read_text
+from caplab.training.recipe import Recipe
+
+__all__ = ["grid", "read_grid"]
+
+Recipes = Recipe | Iterable[Recipe]
+
+
+def grid(**axes: Any) -> list[Recipe]:
+    """Combine every value with every other: `grid(learning_rate=[1e-4, 1e-3], seed=range(5))`.
+
+    A value is a single one or a list of them; the last name given changes fastest.
+    """
+    values = [_values(name, given) for name, given in axes.items()]
+    return [Recipe(**dict(zip(axes, chosen, strict=True))) for chosen in product(*values)]
+
+
+def _values(name: str, given: Any) -> list[Any]:
+    """Return an axis as a list; a tuple of layers is one value, not several."""
+    single = isinstance(given, str) or not isinstance(given, Iterable)
+    values = [given] if single or (name, type(given)) == ("target_modules", tuple) else list(given)
+    if not values:
+        raise BadInput(f"{name} has no value to try: the list is empty.")
+    return values
+
+
+def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> list[Recipe]:
+    """Refuse at the door what would fail in every worker; keep one of equal recipes."""
+    require_type(recipes, (Recipe, Iterable), "A sweep takes Recipes, such as grid(...) makes")
+    given = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    if strangers := [recipe for recipe in given if not isinstance(recipe, Recipe)]:
+        raise BadInput(
+            f"A sweep takes Recipes, such as grid(...) makes, not {short_repr(strangers[0])}."
+        )
+    if not given:
+        raise BadInput("There is no recipe to run: the list is empty.")
+    if n_jobs is not None and (type(n_jobs) is not int or n_jobs == 0):
+        raise BadInput(
+            f"n_jobs counts processes, and -1 means all cores; it is {short_repr(n_jobs)}."
+        )
+    if every is not None and (type(every) is not int or every < 1):
+        raise BadInput(
+            f"every counts the steps from one point to the next, not {short_repr(every)}."
+        )
+    return list(dict.fromkeys(given))
+
+
+def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
+    """Read the recipes of a TOML grid, and every how many steps to look; see docs/sweeps.md.
+
+    A field at the top holds for all; each `[[grid]]` is combined for itself.
+    """
+    text = read_text(path, "grid")
+    with explaining_failure(f"{os.fspath(path)!r} is not a grid"):
+        common = tomllib.loads(text)
+    parts = common.pop("grid", [{}])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise BadInput(f"{os.fspath(path)!r}: write [[grid]], with double brackets, above a grid.")
+    every = common.pop("every", None)
+    try:
+        recipes = [recipe for part in parts for recipe in grid(**(common | part))]
+        return checked_recipes(recipes, None, every), every
+    except BadInput as error:
+        raise BadInput(f"{os.fspath(path)!r}: {error}") from error

@@ -1,0 +1,33 @@
+"""What several seeds say together: a mean, and the interval that Student's t puts around it.
+
+The interval tells how a recipe fares with another seed, on the same questions.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.stats import t as student
+
+__all__ = ["bounded", "interval"]
+
+SHARES = ["task", "classics", "smooth"]  # they lie between 0 and 1, and so do their intervals
+
+
+def interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return the mean over seeds and its 95 % interval; one seed has none."""
+    found = np.array([value for value in values if not math.isnan(value)])
+    if not len(found):
+        return math.nan, math.nan, math.nan
+    mean = round(float(found.mean()), 12)  # no -1e-17 where differences cancel
+    if len(found) == 1:
+        return mean, math.nan, math.nan
+    reach = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5)
+    return mean, mean - reach, mean + reach
+
+
+def bounded(name: str, low: float, high: float) -> dict[str, float]:
+    """Name an interval's ends, cut where no value can lie."""
+    if name in SHARES:
+        low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
+    return {f"{name}_low": low, f"{name}_high": high}

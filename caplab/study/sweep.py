@@ -1,0 +1,186 @@
+"""Run many recipes, on this machine or on a cluster, and keep every run that ended.
+
+joblib spreads the runs, so the engine is whatever joblib is told: processes of this machine, or a
+Dask cluster inside `joblib.parallel_config(backend="dask")`. Each run is computed by one thread,
+wherever it runs: that is how several share a machine's cores without waiting for one another, and
+why the engine does not change the numbers.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import joblib
+from tqdm.auto import tqdm
+
+from caplab.study.atlas import Atlas
+from caplab.study.grid import Recipes, checked_recipes
+from caplab.study.store import RunStore
+from caplab.study.workers import (
+    Model,
+    SweepSetup,
+    Workers,
+    attempt_run,
+    count_workers,
+    prepared_setup,
+)
+from caplab.support import __version__
+from caplab.support.files import as_path
+from caplab.training.recipe import Recipe
+
+__all__ = ["SweepEstimate", "estimate_sweep", "sweep"]
+_PATIENCE = 2.0  # seconds before the progress bar appears
+
+
+def sweep(
+    recipes: Recipes,
+    subject: Model = "pocket",
+    *,
+    n_jobs: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    every: int | None = None,
+) -> Atlas:
+    """Run every recipe on a subject and gather the runs in an `Atlas`.
+
+    `n_jobs` processes share the work: one per core if it is left out, one in all on a GPU. `every`
+    counts the steps between two points, as in `fine_tune`. With a folder as `store` each run is
+    kept there as soon as it ends; the same call goes on where an earlier one was broken off.
+
+    A recipe that fails is listed in `atlas.failed`, with the reason, and the others go on; the next
+    sweep tries it again. What a dying worker had in its hands is done again.
+    """
+    wanted = checked_recipes(recipes, n_jobs, every)
+    with prepared_setup(subject, every) as setup, _folder(store) as folder:
+        runs = RunStore(Path(folder), setup.circumstances)
+        failed = _fill(runs, setup, wanted, n_jobs, kept=store is not None)
+        records = [record for recipe in wanted if (record := runs.find(recipe))]
+        return Atlas.of(records, _about(setup), failed)
+
+
+@contextmanager
+def _folder(store: str | os.PathLike[str] | None) -> Iterator[str]:
+    """Give the store's folder, or one that is gone afterwards."""
+    if store is not None:
+        yield str(as_path(store))
+        return
+    with TemporaryDirectory() as folder:
+        yield folder
+
+
+def _about(setup: SweepSetup) -> dict[str, Any]:
+    """Say what was run, by what and when."""
+    names = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
+    return {
+        "subject": setup.name,
+        **setup.circumstances,
+        "versions": {"caplab": __version__} | {name: version(name) for name in names},
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _processor() -> str:
+    """Name the processor: only Linux needs to be asked in a way of its own."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# ---------------------------------------------------------------- many runs
+
+
+def _fill(
+    runs: RunStore, setup: SweepSetup, wanted: list[Recipe], n_jobs: int | None, *, kept: bool
+) -> dict[Recipe, str]:
+    """Run what the store lacks; return the recipes that failed, with their reasons."""
+    runs.make()
+    missing = [recipe for recipe in wanted if runs.find(recipe) is None]
+    with _progress(len(wanted), len(missing)) as bar:
+        workers = Workers(runs, setup, n_jobs or count_workers(setup), bar)
+        try:
+            workers.work(missing)
+        except KeyboardInterrupt:
+            where = f"are kept in {runs.folder.parent}; the same call goes on from there"
+            advice = where if kept else "were made and none is kept: give a folder as store"
+            print(f"Stopped: {bar.n} of {bar.total} runs {advice}.", file=sys.stderr)
+            raise
+    return workers.failed
+
+
+def _progress(total: int, missing: int) -> Any:
+    """Show how far the sweep is; the mean over all runs tells the time left best."""
+    known = {"desc": "sweep", "unit": "run", "total": total, "initial": total - missing}
+    return tqdm(**known, smoothing=0, delay=_PATIENCE, leave=False)
+
+
+# ---------------------------------------------------------------- before it begins
+
+
+@dataclass(frozen=True)
+class SweepEstimate:
+    """How much a sweep will be, and how long it will take."""
+
+    runs: int
+    stored: int
+    workers: int
+    seconds: float
+
+    def __str__(self) -> str:
+        stored = f", {self.stored} of them stored already" if self.stored else ""
+        minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds > 90 else "a minute or two"
+        where = "1 process" if self.workers == 1 else f"{self.workers} processes"
+        return f"{self.runs} runs{stored}: about {minutes} in {where}"
+
+
+def estimate_sweep(
+    recipes: Recipes,
+    subject: Model = "pocket",
+    *,
+    n_jobs: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    every: int | None = None,
+) -> SweepEstimate:
+    """Say how many runs a sweep would be and how long it would take, by a few short runs here."""
+    wanted = checked_recipes(recipes, n_jobs, every)
+    with prepared_setup(subject, every) as setup, _folder(store) as folder:
+        runs = RunStore(Path(folder), setup.circumstances)
+        missing = [recipe for recipe in wanted if runs.find(recipe) is None]
+        workers = joblib.effective_n_jobs(n_jobs) if n_jobs else count_workers(setup)
+        pace = {method: _Pace(setup, method) for method in {r.method for r in missing}}
+        seconds = sum(pace[recipe.method].seconds(recipe) for recipe in missing) / workers
+    return SweepEstimate(len(wanted), len(wanted) - len(missing), workers, seconds)
+
+
+class _Pace:
+    """How long a method's runs take: a start, and so much for each step with its points."""
+
+    SHORT, LONG = 5, 15
+
+    def __init__(self, setup: SweepSetup, method: Any) -> None:
+        recipe = Recipe(method=method, learning_rate=0.0, steps=self.SHORT)
+        attempt_run(setup, recipe)  # the first run of a process also loads and asks the base
+        short, long = (_timed(setup, recipe.change(steps=n)) for n in (self.SHORT, self.LONG))
+        self._step = max(0.0, long - short) / (self.LONG - self.SHORT)
+        self._start = max(0.0, short - self.SHORT * self._step)
+
+    def seconds(self, recipe: Recipe) -> float:
+        """Return how long a recipe will take."""
+        return self._start + self._step * recipe.steps * recipe.batch_size / Recipe.batch_size
+
+
+def _timed(setup: SweepSetup, recipe: Recipe) -> float:
+    start = perf_counter()
+    setup.run(recipe)
+    return perf_counter() - start

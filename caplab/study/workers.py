@@ -1,0 +1,228 @@
+"""Run recipes in processes, here or on a cluster, and go on when one of them dies."""
+
+import ctypes
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import joblib
+
+from caplab.measuring.scorecard import Scorecard
+from caplab.models.load import load
+from caplab.models.subject import Subject
+from caplab.models.weights import digest, without_adapter
+from caplab.questions.exam import exam
+from caplab.study.store import RunStore, recipe_of
+from caplab.support.errors import BadInput, explaining_failure
+from caplab.support.machine import cores, one_thread
+from caplab.training.fine_tune import fine_tune
+from caplab.training.recipe import Recipe
+from caplab.training.run import Run
+
+__all__ = ["on_dask"]
+Model = str | os.PathLike[str] | Subject
+
+_FORMAT = 1  # of a stored run; goes up when the same recipe would give other numbers
+_PATIENCE_FOR_DASK = 10  # seconds until a scheduler must have answered
+_TRIM, _MAP, _LARGE = -1, -3, 1 << 25  # of malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; 32 MB
+_LIVES = 2  # workers that a recipe may lose before it is tried alone
+
+
+@dataclass(frozen=True)
+class SweepSetup:
+    """What a worker needs beside the recipe: which model, and how often to look."""
+
+    model: str
+    name: str
+    weights: str  # their digest: a worker that finds others under this name refuses
+    device: str
+    dtype: str
+    every: int | None
+
+    @classmethod
+    def of(cls, model: str, every: int | None, name: str = "", **where: Any) -> "SweepSetup":
+        """Load the model once here, to know what the workers are to find."""
+        subject = load(model, **where)
+        dtype = str(next(subject.model.parameters()).dtype).removeprefix("torch.")
+        weights = digest(subject.model)
+        return cls(model, name or subject.name, weights, str(subject.device), dtype, every)
+
+    def run(self, recipe: Recipe) -> dict[str, Any]:
+        """Run a recipe, and return what is kept of it."""
+        with one_thread():
+            run = fine_tune(_open(self), recipe, every=self.every, on_point=lambda _: None)
+        if run.stopped and not run.trouble:
+            raise KeyboardInterrupt  # which fine_tune takes for a wish to see what there is
+        return _record(run)
+
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """Say what decides a run's numbers beside its recipe."""
+        exams = {name: exam(name).fingerprint for name in ("classics", "task")}
+        known = {"weights": self.weights, "dtype": self.dtype, "every": self.every}
+        return known | {"exams": exams, "format": _FORMAT}
+
+
+@contextmanager
+def prepared_setup(subject: Model, every: int | None) -> Iterator[SweepSetup]:
+    """Put the subject where workers can load it."""
+    if not isinstance(subject, Subject):
+        name = os.fspath(subject) if isinstance(subject, os.PathLike) else subject
+        # Workers may not have the variable, so it is read here.
+        yield SweepSetup.of(
+            os.environ.get("CAPLAB_MODEL", name) if name == "pocket" else name, every
+        )
+        return
+    with TemporaryDirectory() as folder:
+        without_adapter(subject.model).save_pretrained(folder)
+        subject.tokenizer.save_pretrained(folder)
+        where = {"device": subject.device, "dtype": next(subject.model.parameters()).dtype}
+        yield SweepSetup.of(folder, every, subject.name, **where)
+
+
+@lru_cache(maxsize=1)
+def _open(setup: SweepSetup) -> Subject:
+    """Load the subject, once in each process."""
+    _keep_memory()
+    subject = load(setup.model, device=setup.device, dtype=setup.dtype)
+    if digest(subject.model) != setup.weights:
+        raise BadInput(
+            f"{setup.name} has other weights in this process than where the sweep began. "
+            "Give every worker the same model: a folder that all can read, or a name on the hub."
+        )
+    return subject
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what a step frees, for the next step takes it again.
+
+    Dask starts its workers with a variable against that: a training took 1.6 times as long there.
+    """
+    allocator = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if allocator and "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        allocator(_TRIM, _LARGE)
+        allocator(_MAP, _LARGE)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Write down a run: its points, and what the whole exams said before and after."""
+    return {
+        "recipe": json.loads(run.recipe.to_json()),
+        "points": [asdict(point) for point in run.points],
+        "before": _levels(run.cards, "before"),
+        "after": _levels(run.cards, "final") if "final" in run.cards else None,
+        "replay_fraction": run.replay_fraction,
+        "trainable_parameters": run.trainable_parameters,
+        "seconds": run.seconds,
+        "trouble": run.trouble,
+    }
+
+
+def _levels(cards: Mapping[str, Scorecard], when: str) -> dict[str, float]:
+    """Return what two scorecards come to."""
+    classics, task = cards[when], cards[f"{when}_task"]
+    levels = {"task": task.accuracy, "classics": classics.accuracy, "smooth": classics.smooth}
+    return levels | {"language_loss": classics.language_loss} | classics.by_capability
+
+
+def attempt_run(setup: SweepSetup, recipe: Recipe) -> dict[str, Any]:
+    """Run a recipe in a worker; what fails comes back as a reason, for the others go on."""
+    try:
+        return setup.run(recipe)
+    except Exception as error:
+        kind = "" if isinstance(error, BadInput) else f"{type(error).__name__}: "
+        return {"recipe": json.loads(recipe.to_json()), "reason": f"{kind}{error}"}
+
+
+def count_workers(setup: SweepSetup) -> int:
+    """Count the processes: what joblib was told, else one per core, or one on a GPU."""
+    told = int(joblib.effective_n_jobs())
+    return told if told > 1 else cores() if setup.device == "cpu" else 1
+
+
+class Workers:
+    """Run recipes through joblib, and go on when a worker dies.
+
+    Nobody can tell which of the recipes in hand killed a worker. All of them are tried again with
+    the others. Who was there twice works alone from then on; if that worker dies as well, the
+    recipe is to blame.
+    """
+
+    def __init__(self, runs: RunStore, setup: SweepSetup, workers: int, bar: Any) -> None:
+        self.failed: dict[Recipe, str] = {}
+        self._store, self._setup, self._workers, self._bar = runs, setup, workers, bar
+        self._left: dict[Recipe, None] = {}  # a set that keeps its order
+        self._in_hand: set[Recipe] = set()
+        self._deaths: Counter[Recipe] = Counter()
+
+    def work(self, recipes: list[Recipe]) -> None:
+        """Run every recipe until it has ended or failed."""
+        self._left = dict.fromkeys(recipes)
+        while self._left:
+            together = [recipe for recipe in self._left if self._deaths[recipe] < _LIVES]
+            self._in_hand.clear()
+            try:
+                self._run(together or [next(iter(self._left))])
+            except _deadly():
+                self._deaths.update(self._in_hand)
+                if not together:
+                    self._give_up(*self._in_hand)
+
+    def _run(self, recipes: list[Recipe]) -> None:
+        workers = min(self._workers, len(recipes))
+        parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
+        tasks = (joblib.delayed(attempt_run)(self._setup, recipe) for recipe in self._hand(recipes))
+        for record in parallel(tasks):
+            self._put_away(record)
+
+    def _hand(self, recipes: list[Recipe]) -> Iterator[Recipe]:
+        """Note down what joblib takes, a few more than there are workers."""
+        for recipe in recipes:
+            self._in_hand.add(recipe)
+            yield recipe
+
+    def _put_away(self, record: dict[str, Any]) -> None:
+        recipe = recipe_of(record)
+        if "reason" in record:
+            self.failed[recipe] = record["reason"]
+        else:
+            self._store.keep(record)
+        self._in_hand.discard(recipe)
+        self._left.pop(recipe, None)
+        self._bar.update()
+
+    def _give_up(self, recipe: Recipe) -> None:
+        reason = f"its worker died {self._deaths[recipe]} times, at last working alone"
+        self.failed[recipe] = f"{reason}: too little memory?"
+        self._left.pop(recipe)
+        self._bar.update()
+
+
+def _deadly() -> tuple[type[BaseException], ...]:
+    """Name the errors that say a worker died; Dask's is known only where Dask is in use."""
+    dask = sys.modules.get("distributed")
+    return (BrokenExecutor, *([dask.KilledWorker] if dask else []))
+
+
+@contextmanager
+def on_dask(address: str | None) -> Iterator[None]:
+    """Let joblib run on the Dask cluster at an address; without one, where it did."""
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise BadInput('Dask is not installed: pip install "caplab[cluster]".') from error
+    with explaining_failure(f"No Dask scheduler answers at {address}"):
+        client: Any = Client(address, timeout=_PATIENCE_FOR_DASK)  # type: ignore[no-untyped-call]
+    with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
+        yield

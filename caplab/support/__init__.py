@@ -1,0 +1,3 @@
+"""What does everybody need?"""
+
+__version__ = "0.1.0"

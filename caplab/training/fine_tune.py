@@ -1,0 +1,187 @@
+"""Fine-tune a subject by a recipe: one call that trains, looks and returns what happened."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import peft
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from caplab.models.subject import Subject
+from caplab.models.weights import set_base_name, unwrapped
+from caplab.questions.exam import Exam, Question
+from caplab.questions.exam import exam as load_exam
+from caplab.support import __version__
+from caplab.support.errors import BadInput, require_type, short_repr, within_memory
+from caplab.training.estimate import announce_estimate
+from caplab.training.examiner import Examiner
+from caplab.training.observer import Clock, Watch, random_state_kept
+from caplab.training.recipe import Recipe
+from caplab.training.replay import mixture
+from caplab.training.run import Point, Run
+from caplab.training.task_rows import Rows, Task, open_task, tokens
+from caplab.training.trainer import make_trainer
+
+__all__ = ["fine_tune"]
+
+# Trainings take turns: two at once would draw from one random state, and be slower than one by one.
+_TURN = threading.RLock()
+
+_LESS = 'Try a smaller batch_size, a smaller rank, or method="lora".'
+_POINTS = 8  # after step 0, unless `every` says otherwise
+
+
+def fine_tune(
+    subject: Subject,
+    recipe: Recipe,
+    task: Task | None = None,
+    exam: Exam | None = None,
+    *,
+    task_exam: Exam | None = None,
+    replay_data: Rows | None = None,
+    every: int | None = None,
+    on_point: Callable[[Point], object] | None = None,
+    stop: threading.Event | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Run:
+    """Fine-tune a copy of the subject and return what happened; the subject itself stays as it is.
+
+    `task` defaults to the customer-service dialogues and `exam` to the classics. `on_point` is
+    called with each `Point`: at step 0, every `every` steps (else eight times) and at the end.
+    Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
+    `RegressionGuard`.
+
+    The held-out task accuracy comes from `task_exam`; without one, from the task's own exam or from
+    its test rows. Old texts for replay come from `replay_data`, else from the synthetic world.
+
+    A point asks a fixed sample of either exam, so that looking costs less than training; the
+    scorecards, such as `run.before` and `run.final`, answer all of it.
+    """
+    _check(subject, recipe, every, exam, task_exam)
+    _check_watchers(on_point, stop, callbacks)
+    clock = Clock()
+    with _TURN, random_state_kept(subject.device), within_memory(_LESS):
+        train, test = open_task(task)
+        rows = tokens(train, subject)
+        fed = mixture(rows, recipe, subject, replay_data)
+        if task_exam is None:
+            task_exam = load_exam("task") if task is None else _exam_of(test)
+        if on_point is None:
+            announce_estimate(subject, recipe, rows, exam or load_exam(), task_exam)
+        examiner = Examiner(
+            subject,
+            exam or load_exam(),
+            task_exam,
+            tokens(test, subject) if test else rows,
+            progress=on_point is None,
+        )
+        trainer = make_trainer(subject, recipe, fed, callbacks)
+        looks = _steps_to_look(recipe.steps, every)
+        watch = Watch(trainer, examiner, looks, clock, on_point, stop)
+        return _run(recipe, watch, trouble=watch.train())
+
+
+def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
+    """Refuse at the door what would fail in the depths of a library."""
+    require_type(subject, Subject, 'fine_tune needs a Subject, such as load("pocket")')
+    require_type(recipe, Recipe, "fine_tune needs a Recipe as its second argument")
+    if every is not None and (type(every) is not int or every < 1):
+        raise BadInput(
+            f"every counts the steps from one point to the next, not {short_repr(every)}."
+        )
+    for exam in exams:
+        require_type(
+            exam, (Exam, type(None)), "fine_tune needs an Exam, such as exam() or exam(path)"
+        )
+
+
+def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
+    """Refuse what could not be told how the training goes."""
+    if on_point is not None and not callable(on_point):
+        raise BadInput(f"on_point is a function that takes a Point, not {short_repr(on_point)}.")
+    require_type(stop, (threading.Event, type(None)), "stop is a threading.Event")
+    require_type(callbacks, Sequence, "callbacks is a list of callbacks, such as [guard]")
+    for each in callbacks:
+        kind = isinstance(each, type) and issubclass(each, TrainerCallback)
+        require_type(each, type if kind else TrainerCallback, "A callback is a TrainerCallback")
+
+
+def _steps_to_look(steps: int, every: int | None) -> set[int]:
+    if every is None:
+        return {round(steps * part / _POINTS) for part in range(1, _POINTS + 1)}
+    return {*range(every, steps, every), steps}
+
+
+def _exam_of(test: Dataset | None) -> Exam | None:
+    """Make questions of held-out rows: which of four completions belongs to this prompt?
+
+    An exam puts one space before each choice. Rows that have none there need a `task_exam`.
+    """
+    if test is None or not {"prompt", "completion"} <= set(test.column_names):
+        return None
+    rows = [(row["prompt"], row["completion"]) for row in test]
+    if not all(isinstance(c, str) and c.startswith(" ") and p.strip() for p, c in rows):
+        return None
+    known = sorted({completion.strip() for _, completion in rows} - {""})
+    if len(known) < 2:
+        return None
+    rng = random.Random("held-out rows")
+    questions = [_question(prompt, completion.strip(), known, rng) for prompt, completion in rows]
+    return Exam(tuple(questions), (), "the task's held-out rows")
+
+
+def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> Question:
+    wrong = [other for other in known if other != right]
+    choices = [right, *rng.sample(wrong, min(3, len(wrong)))]
+    rng.shuffle(choices)
+    return Question("task", prompt, tuple(choices), choices.index(right))
+
+
+def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
+    """Gather what happened."""
+    trainer, examiner = watch.trainer, watch.examiner
+    counted = _parameters(trainer.model)
+    tuned = _tuned(trainer.model, examiner.subject, recipe)
+    return Run(
+        recipe=recipe,
+        points=watch.points,
+        cards=examiner.cards(None if watch.cut_short else tuned),
+        exam=examiner.exam,
+        task_exam=examiner.task_exam,
+        subject=tuned,
+        base=examiner.subject.name,
+        base_digest=examiner.weights,
+        steps=trainer.state.global_step,
+        stopped=trainer.state.global_step < recipe.steps,
+        trouble=trouble,
+        replay_fraction=trainer.replayed / max(1, trainer.read),
+        seconds=watch.clock.elapsed,
+        device=str(tuned.device),
+        versions={"caplab": __version__}
+        | {library.__name__: library.__version__ for library in (torch, transformers, trl, peft)},
+        **counted,
+    )
+
+
+def _tuned(model: Any, subject: Subject, recipe: Recipe) -> Subject:
+    """Take the model out of its trainer, ready to be asked."""
+    model = unwrapped(model).eval()
+    model.zero_grad()
+    model.config.use_cache = subject.model.config.use_cache
+    if recipe.method == "full":
+        set_base_name(model, "")
+    name = f"{subject.name}, {recipe.method} {recipe.learning_rate:g}"
+    return Subject(model, subject.tokenizer, name)
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for size, trained in sizes if trained),
+        "total_parameters": sum(size for size, _ in sizes),
+    }

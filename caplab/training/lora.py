@@ -1,0 +1,59 @@
+"""Which layers LoRA adapts, and how a recipe becomes PEFT's configuration."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers.pytorch_utils import Conv1D
+
+from caplab.support.errors import BadInput, did_you_mean
+from caplab.training.recipe import Recipe
+
+__all__ = ["linear_layers"]
+
+
+def linear_layers(model: Any) -> dict[str, Any]:
+    """Return the layers that LoRA can adapt, by name: every linear one but the output head."""
+    head = model.get_output_embeddings()
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
+    }
+
+
+def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
+    layers = linear_layers(model)
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=_targets(layers, recipe.target_modules),
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _targets(layers: dict[str, Any], wanted: str | tuple[str, ...]) -> str | list[str]:
+    """Translate `attention` for this architecture; refuse names that no layer has."""
+    if wanted == "all-linear":
+        return wanted
+    if wanted == "attention":
+        return _attention(layers)
+    short = {layer.rpartition(".")[2] for layer in layers}
+    for name in wanted:
+        if not any(layer == name or layer.endswith(f".{name}") for layer in layers):
+            raise BadInput(
+                f"The model has no linear layer {name!r}.{did_you_mean(name, short)} "
+                f"There are: {', '.join(sorted(short))}."
+            )
+    return list(wanted)
+
+
+def _attention(layers: dict[str, Any]) -> list[str]:
+    """Name the projections inside the attention blocks, whatever the architecture calls them."""
+    paths = [layer.split(".") for layer in layers]
+    inside = [path for path in paths if any("att" in part for part in path[:-1])]
+    if not inside:
+        raise BadInput(f"No attention was recognised among these layers: {', '.join(layers)}.")
+    return sorted({".".join(path[-2:]) for path in inside})

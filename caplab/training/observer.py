@@ -1,0 +1,140 @@
+"""Look at a model while it trains, at the chosen steps, and listen for a wish to stop."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from caplab.support.errors import out_of_memory
+from caplab.training.examiner import Examiner
+from caplab.training.run import Point
+from caplab.training.trainer import Diverged, QuietTrainer
+
+__all__ = ["Clock", "Watch", "random_state_kept"]
+_PATIENCE = 2.0  # seconds without a word before a progress line appears
+
+
+class Clock:
+    """Count the seconds since a run began."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds so far."""
+        return time.perf_counter() - self._start
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Leave Python's, numpy's and torch's random states as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+class Watch(TrainerCallback):
+    """Look at the model at the chosen steps, pass the points on, and listen for `stop`."""
+
+    def __init__(
+        self,
+        trainer: QuietTrainer,
+        examiner: Examiner,
+        steps: set[int],
+        clock: Clock,
+        on_point: Callable[[Point], object] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.points: list[Point] = []
+        self.cut_short = False
+        self.trainer, self.examiner, self.clock = trainer, examiner, clock
+        self._steps, self._on_point, self._stop = steps, on_point, stop
+        watched = on_point is None and threading.current_thread() is threading.main_thread()
+        self._line = _ProgressLine(trainer.args.max_steps, clock, silent=not watched)
+        trainer.add_callback(self)  # behind the caller's: they may stop it or change the weights
+
+    def train(self) -> str | None:
+        """Train to the end, or as far as it goes; say in words what went wrong, if it did."""
+        try:
+            self._train()
+        except Diverged as reason:
+            self.cut_short = True
+            return f"Diverged: {reason}. It was ended there; try a lower learning rate."
+        except KeyboardInterrupt:
+            self.cut_short = True
+            if not self.points:
+                raise
+        except (RuntimeError, MemoryError) as error:
+            if not (self.points and out_of_memory(error)):
+                raise
+            self.cut_short = True
+            return (
+                f"Out of memory after step {self.trainer.state.global_step}. It was ended there; "
+                'try a smaller batch_size or method="lora".'
+            )
+        finally:
+            self._line.close()
+        return None
+
+    def _train(self) -> None:
+        trainer = self.trainer
+        self._look(None, 0, 0.0 if trainer.args.warmup_steps else trainer.args.learning_rate)
+        if self._heard_stop():
+            return
+        trainer.train()
+        made = trainer.state.global_step
+        if self.points[-1].step < made and not self._heard_stop():
+            self._look(trainer.model, made, trainer.rate)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Look, if it is time; stop, if somebody asked."""
+        self._line.show(state.global_step)
+        if state.global_step in self._steps and not self._heard_stop():
+            self._look(self.trainer.model, state.global_step, self.trainer.rate)
+        if self._heard_stop():
+            control.should_training_stop = True
+
+    def _look(self, model: Any | None, step: int, rate: float) -> None:
+        loss, elapsed = self.trainer.mean_task_loss(), self.clock.elapsed
+        point = self.examiner.look(model, step, task_loss=loss, learning_rate=rate, elapsed=elapsed)
+        self.points.append(point)
+        if self._on_point:
+            with random_state_kept(self.examiner.subject.device):
+                self._on_point(point)
+
+    def _heard_stop(self) -> bool:
+        self.cut_short |= self._stop is not None and self._stop.is_set()
+        return self.cut_short
+
+
+class _ProgressLine:
+    """A line that says how far a run is, if it takes long and nobody listens to its points."""
+
+    def __init__(self, steps: int, clock: Clock, *, silent: bool) -> None:
+        self._steps, self._clock, self._silent = steps, clock, silent
+        self._bar: Any = None
+
+    def show(self, step: int) -> None:
+        if self._silent or self._clock.elapsed < _PATIENCE:
+            return
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self._steps, initial=step, unit="step", leave=False)
+        self._bar.update(step - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.total = self._bar.n  # else a notebook keeps the line of a run cut short
+            self._bar.close()

@@ -1,0 +1,1 @@
+"""What stands between training and users?"""

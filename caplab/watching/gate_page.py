@@ -1,0 +1,80 @@
+"""The gate's report as one HTML file that needs nothing else: no script, no network, no fonts."""
+
+from base64 import b64encode
+from html import escape
+
+from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
+from caplab.plots.picture import Picture
+from caplab.plots.scorecards import before_after
+from caplab.questions.exam import Question
+from caplab.support import __version__
+
+__all__ = ["page"]
+
+_MOST_LOST = 50  # questions shown; the numbers count all
+_MEANINGS = {
+    HELD: "A larger drop than the budget is excluded.",
+    REGRESSED: "The drop is real and larger than the budget.",
+    UNDERPOWERED: "These questions cannot tell. More of them would narrow the interval.",
+}
+# Nothing is loaded from anywhere, whatever a name in the report might look like.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_STYLE = f"""
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64em; margin: 2em auto; padding: 0 1em; }}
+img {{ max-width: 100%; height: auto; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .2em .6em; text-align: left; vertical-align: top; }}
+.wide {{ overflow-x: auto; }}
+pre {{ margin: 0; white-space: pre-wrap; font-size: .9em; }}
+.{HELD} {{ color: #1b9a6e; }}
+.{REGRESSED} {{ color: #d7372c; }}
+.{UNDERPOWERED} {{ color: #808080; }}
+"""
+
+
+def page(
+    report: Report, lost: list[tuple[Question, str]], *, exit_code: int, fingerprint: str
+) -> str:
+    """Write the whole page."""
+    verdict = f'<span class="{report.verdict}">{report.verdict}</span>'
+    title = f"{report.verdict}: {report.before} -> {report.after}"
+    picture = before_after(report)
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{verdict} {escape(report.exam)}</h1>",
+            f"<p>{_MEANINGS[report.verdict]} (exit code {exit_code})</p>",
+            f'<img alt="{escape(picture.finding)}" src="{_data_uri(picture)}">',
+            f'<div class="wide">{report._repr_html_()}</div>',
+            *_lost(lost),
+            f"<p><small>exam {escape(fingerprint)}, "
+            f"caplab {__version__}</small></p></body></html>\n",
+        ]
+    )
+
+
+def _data_uri(picture: Picture) -> str:
+    return f"data:image/png;base64,{b64encode(picture.png()).decode()}"
+
+
+def _lost(lost: list[tuple[Question, str]]) -> list[str]:
+    """Show what was answered right before and is not now: the first thing anybody asks for."""
+    if not lost:
+        return []
+    shown = f", the first {_MOST_LOST}" if len(lost) > _MOST_LOST else ""
+    return [
+        f"<h2>Lost: {len(lost)} questions{shown}</h2>",
+        '<div class="wide"><table><thead><tr><th>capability</th><th>question</th><th>right</th>'
+        "<th>now</th></tr></thead><tbody>",
+        *(_lost_row(question, now) for question, now in lost[:_MOST_LOST]),
+        "</tbody></table></div>",
+    ]
+
+
+def _lost_row(question: Question, now: str) -> str:
+    texts = (question.capability, question.prompt, question.choices[question.answer], now)
+    name, asked, right, given = map(escape, texts)
+    return f"<tr><td>{name}</td><td><pre>{asked}</pre></td><td>{right}</td><td>{given}</td></tr>"

@@ -1,0 +1,139 @@
+"""The command `caplab`, and what `caplab doctor` sees."""
+
+import hashlib
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from unittest.mock import Mock
+
+import pytest
+
+import caplab
+from caplab.cli import commands as cli
+from caplab.cli import doctor
+from caplab.cli.doctor import Diagnosis
+
+
+def lines(check) -> list[str]:
+    return [str(finding) for finding in check()]
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="caplab")
+    assert command.load() is cli.main
+
+
+def test_the_package_runs_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "caplab", "--version"], capture_output=True)
+    assert done.stdout.split() == [b"caplab", caplab.__version__.encode()]
+
+
+def test_without_a_command_it_says_which_there_are(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 2
+    assert cli.main.__module__ == "caplab.cli"
+    assert "command" in capsys.readouterr().err
+
+
+def test_a_finding_says_what_to_do():
+    assert str(Diagnosis("OK", "cores: 2")) == "[OK]   cores: 2"
+    assert str(Diagnosis("FAIL", "disk: full", "make room")) == "[FAIL] disk: full -> make room"
+
+
+@pytest.mark.parametrize(("level", "code"), [("OK", 0), ("WARN", 0), ("FAIL", 1)])
+def test_only_a_failure_is_an_error(monkeypatch, capsys, level, code):
+    monkeypatch.setattr(doctor, "CHECKS", [lambda: iter([Diagnosis(level, "it", "do this")])])
+    assert cli.main(["doctor"]) == code
+    assert f"[{level}]" in capsys.readouterr().out
+
+
+def test_a_check_that_breaks_does_not_hide_the_others(monkeypatch, capsys):
+    def broken():
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(doctor, "CHECKS", [broken, lambda: iter([Diagnosis("OK", "cores: 2")])])
+    assert doctor.examine() == 1
+    failed, fine = capsys.readouterr().out.splitlines()
+    assert failed == "[FAIL] broken: OSError: no such thing -> please report this"
+    assert fine == "[OK]   cores: 2"
+
+
+def test_every_check_looks_at_its_own_thing():
+    seen = [line for check in doctor.CHECKS for line in lines(check)]
+    things = "Python system disk memory cores torch pocket browser GPU jupyterlab"
+    for thing in things.split():
+        assert any(thing in line for line in seen), f"no line about {thing}"
+    assert all(" -> " in line for line in seen if not line.startswith("[OK]"))
+
+
+def test_it_works_where_nothing_is_installed(root):
+    """`-S` hides site-packages: this is a machine on which lab.py never ran."""
+    command = [sys.executable, "-S", "-m", "caplab", "doctor"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert "[OK]   Python" in done.stdout
+    assert "[FAIL] packages: not installed in this Python -> python lab.py" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_package_below_its_bound_fails():
+    found = doctor._package("pytest", ">=9999", optional=False)
+    assert found.level == "FAIL"
+    assert ">=9999 is needed" in found.text
+    assert 'pip install "pytest>=9999"' in found.advice
+
+
+def test_a_missing_package_fails_only_if_nothing_works_without_it():
+    assert doctor._package("no-such-package", "", optional=False).level == "FAIL"
+    assert doctor._package("no-such-package", "", optional=True).level == "WARN"
+
+
+def test_the_pocket_models_files_are_compared_with_their_checksums(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "ASSETS", tmp_path)
+    assert lines(doctor.pocket)[0].startswith("[FAIL] pocket model: not complete")
+    folder = tmp_path / "pocket"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
+    assert lines(doctor.pocket) == ["[OK]   pocket model: all 1 files are as they should be"]
+    (folder / "model.safetensors").write_bytes(b"weightz")
+    assert "[FAIL] pocket model: model.safetensors missing or damaged" in lines(doctor.pocket)[0]
+    (folder / "model.safetensors").unlink()
+    assert "[FAIL] pocket model: model.safetensors missing or damaged" in lines(doctor.pocket)[0]
+
+
+@pytest.mark.parametrize(("free", "level"), [(0.1e9, "FAIL"), (1e9, "WARN"), (9e9, "OK")])
+def test_a_full_disk_is_seen(monkeypatch, free, level):
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    (finding,) = doctor.disk()
+    assert finding.level == level
+
+
+@pytest.mark.parametrize(("free", "level"), [(0.5, "WARN"), (8.0, "OK")])
+def test_little_memory_is_seen(monkeypatch, free, level):
+    monkeypatch.setattr(doctor, "_memory", lambda: (free, 16.0))
+    (finding,) = doctor.memory()
+    assert finding.level == level
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError])  # on Windows, on a Mac
+def test_memory_that_nobody_tells_is_no_fault(monkeypatch, error):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.os, "sysconf", Mock(side_effect=error), raising=False)
+    (finding,) = doctor.memory()
+    assert finding.level == "WARN"
+    assert "not known before the set-up" in finding.text
+
+
+def test_a_pytorch_that_does_not_load_is_said(monkeypatch):
+    class Broken:
+        def __getattr__(self, name):
+            raise OSError("libtorch is missing")
+
+    monkeypatch.setitem(sys.modules, "torch", Broken())
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: True)
+    (finding,) = doctor.gpu()
+    assert finding.level == "FAIL"

@@ -1,0 +1,195 @@
+"""Claims: what is said is what was measured, whichever way it came out."""
+
+import math
+from importlib.resources import files
+
+import pretend
+import pytest
+
+from caplab.cli.commands import main
+from caplab.study import claims
+from caplab.study.atlas import Atlas, interval
+from caplab.study.grid import grid
+from caplab.support.errors import BadInput
+from caplab.training.recipe import Recipe
+
+PROMISED = [
+    "higher_rate_forgets_more",
+    "lora_learns_less_at_one_rate",
+    "lora_forgets_less_at_one_rate",
+    "lora_keeps_more_at_matched_task",
+    "smaller_rank_forgets_less_at_one_rate",
+    "smaller_rank_keeps_more_at_matched_task",
+    "lora_needs_a_higher_rate",
+    "lora_above_1e_4_regresses",
+    "stopping_early_beats_a_lower_rate",
+    "replay_keeps_more",
+    "one_percent_replay_is_enough",
+    "self_replay_is_as_good",
+    "kl_predicts_forgetting",
+    "facts_go_before_skills",
+    "one_seed_can_mislead",
+    "replay_costs_learning",
+]
+
+
+@pytest.fixture(scope="module")
+def course(root):
+    return pretend.course(root, noise=0.02)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    path = files("caplab") / "assets" / "atlas.parquet"
+    return Atlas.load(str(path))
+
+
+def test_every_promised_claim_is_there():
+    assert set(claims.names()) == set(PROMISED)
+
+
+def test_every_claim_finds_something_in_the_shipped_atlas(shipped):
+    found = claims.measure_all(shipped)
+    assert [finding.name for finding in found] == claims.names()
+    for finding in found:
+        assert math.isfinite(finding.value), finding
+        assert finding.low <= finding.value <= finding.high
+        assert finding.statement.endswith(".")
+        assert finding.sources
+        assert finding.holds in (True, False, None)
+
+
+# What the formula of the pretended atlas says must come out.
+TRUTHS = {
+    "higher_rate_forgets_more": True,
+    "lora_learns_less_at_one_rate": True,
+    "lora_forgets_less_at_one_rate": True,
+    "lora_needs_a_higher_rate": True,
+    "lora_above_1e_4_regresses": False,
+    "replay_keeps_more": True,
+    "one_percent_replay_is_enough": False,
+    "self_replay_is_as_good": True,
+    "kl_predicts_forgetting": True,
+    "facts_go_before_skills": True,
+}
+
+
+@pytest.mark.parametrize(("name", "truth"), TRUTHS.items())
+def test_a_claim_finds_what_is_true_of_a_pretended_atlas(course, name, truth):
+    assert claims.measure(name, course).holds is truth
+
+
+@pytest.mark.parametrize(("noise", "truth"), [(0.001, False), (0.06, True)])
+def test_one_seed_misleads_where_there_is_noise(root, noise, truth):
+    course = pretend.course(root, noise=noise)
+    assert claims.measure("one_seed_can_mislead", course).holds is truth
+
+
+def test_lora_takes_four_times_the_rate_where_the_formula_says_so(course):
+    found = claims.measure("lora_needs_a_higher_rate", course)
+    assert found.low < 4 < found.high or found.value == pytest.approx(4, rel=0.1)
+    assert "here 32" in found.statement
+
+
+def mirrored(atlas, name):
+    """The same atlas with a level turned round its middle."""
+    runs = atlas.runs.assign(**{name: 1 - atlas.runs[name]})
+    return Atlas(atlas.points, runs, atlas.about, atlas.failed)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "words"),
+    [
+        ("higher_rate_forgets_more", "classics", "forgets less than"),
+        ("lora_learns_less_at_one_rate", "task", "learns more of the task"),
+        ("lora_forgets_less_at_one_rate", "classics", "keeps less of the classics"),
+        ("replay_keeps_more", "classics", "keeps less of the classics"),
+        ("kl_predicts_forgetting", "classics", "does not tell well"),
+    ],
+)
+def test_a_claim_that_does_not_hold_is_worded_as_it_was_found(course, name, level, words):
+    assert words not in claims.measure(name, course).statement
+    finding = claims.measure(name, mirrored(course, level))
+    assert finding.holds is False
+    assert words in finding.statement
+
+
+def test_a_difference_that_the_seeds_do_not_decide_is_called_undecided(course):
+    finding = claims.measure("smaller_rank_keeps_more_at_matched_task", course)
+    assert finding.holds is None
+    assert finding.low < 0 < finding.high
+    assert finding.statement.startswith("These seeds do not decide it: a smaller rank")
+
+
+def test_one_seed_decides_nothing(course):
+    for finding in claims.measure_all(course.select(seed=3)):
+        assert finding.holds is None, finding
+
+
+def test_an_atlas_that_lacks_the_runs_says_so():
+    few = pretend.atlas(grid(learning_rate=[1e-3, 3e-3], steps=100, seed=range(3)))
+    finding = claims.measure("replay_keeps_more", few)
+    assert finding.holds is None
+    assert finding.statement.startswith("This atlas cannot tell: mixing in old text")
+    assert "no run with replay" in finding.statement
+    assert "not measured" in repr(finding)
+    assert len(claims.measure_all(few)) == len(claims.names())
+
+
+def test_the_interval_is_over_seeds(course):
+    runs = course.sweeps().select(method="full").runs
+    ends = runs.pivot(index="seed", columns="learning_rate", values="classics")
+    expected = interval(ends[1e-5] - ends[1e-2])
+    finding = claims.measure("higher_rate_forgets_more", course)
+    assert (finding.value, finding.low, finding.high) == pytest.approx(expected)
+
+
+def test_stopping_early_is_measured_against_rates_that_end_there():
+    """Where all rates walk one line, stopping on the way and a lower rate come to the same."""
+    recipes = grid(learning_rate=[10 ** (-4 + n / 20) for n in range(30)], steps=100, seed=range(3))
+    finding = claims.measure("stopping_early_beats_a_lower_rate", pretend.atlas(recipes, every=2))
+    assert abs(finding.value) < 0.01
+
+
+def test_stopping_early_wins_where_the_way_is_kinder_than_the_end():
+    """A world where each run's classics fall only in its last tenth."""
+    recipes = grid(learning_rate=[10 ** (-4 + n / 20) for n in range(30)], steps=100, seed=range(3))
+    made = pretend.atlas(recipes, every=2)
+    kind = made.points["step"] < 95
+    kept = made.points["classics_accuracy"].where(~kind, 0.98)
+    kinder = Atlas(made.points.assign(classics_accuracy=kept), made.runs, made.about, made.failed)
+    finding = claims.measure("stopping_early_beats_a_lower_rate", kinder)
+    assert finding.value > 0.1
+
+
+def test_an_unknown_claim_is_answered_with_those_that_are_near(course):
+    with pytest.raises(BadInput, match="Did you mean 'replay_keeps_more'"):
+        claims.measure("replay_keep_more", course)
+
+
+def test_findings_show_themselves(course):
+    table = claims.measure_all(course)
+    assert "[    holds    ] Full fine-tuning at 1e-2 forgets more" in repr(table)
+    assert table._repr_html_().count("<tr>") == len(claims.names()) + 1
+    finding = table[0]
+    assert "Kalajdzievski" in repr(finding)
+    assert "<b>advice</b>" in finding._repr_html_()
+
+
+def test_names_with_a_capital_keep_it_within_a_sentence():
+    assert claims._small("LoRA learns") == "LoRA learns"
+    assert claims._small("A smaller") == "a smaller"
+    assert claims._small("The KL") == "the KL"
+
+
+def test_the_command_line_prints_every_claim(course, tmp_path, capsys):
+    path = course.save(tmp_path / "atlas.parquet")
+    assert main(["claims", "--atlas", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in PROMISED)
+    assert main(["claims", "--atlas", str(tmp_path / "none")]) == 2
+
+
+def test_lessons_can_ask_by_recipe_that_the_atlas_holds(shipped):
+    for seed in shipped.seeds:
+        assert Recipe(steps=100, seed=seed).hash in set(shipped.runs["hash"])

@@ -1,0 +1,118 @@
+"""What README and docs/gate.md promise for work: run as it is printed there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import caplab
+from caplab.questions import world
+from caplab.questions.exam import exam
+
+POCKET = Path(caplab.__file__).parent / "assets" / "pocket"
+pytestmark = pytest.mark.slow
+
+
+def blocks(root, file, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (root / file).read_text(), re.M | re.S)
+
+
+def run(command, place, shell=False):
+    """Run a command as a CI job would: the programs beside this Python come first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    command = ["bash", "-e", "-c", command] if shell else command
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, timeout=300
+    )
+    print(done.stdout, done.stderr)
+    return done.returncode
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A project folder with task data and an exam."""
+    world.task()["train"].to_json(tmp_path / "task.jsonl")
+    exam().save(tmp_path / "exam.jsonl")
+    return tmp_path
+
+
+# ---------------------------------------------------------------- README
+
+
+def test_ten_lines_make_a_script_of_ones_own_safe(root, place):
+    """The stock script ruins the pocket model at a high rate; with the lines added it does not."""
+    script, job = blocks(root, "README.md", "diff")
+    added = [line for line in (script + job).splitlines() if line.startswith("+")]
+    assert len(added) <= 10
+    assert [_ship(script, job, place, ours) for ours in (False, True)] == [1, 0]
+
+
+def _ship(script, job, place, ours):
+    """Train with or without the lines that were added, and ask the gate."""
+    marks = " +" if ours else " "
+    lines = [line[1:] for line in script.splitlines() if line[:1] in marks]
+    hard = "\n".join(lines).replace('"gpt2"', repr(str(POCKET)))
+    hard = hard.replace("200", "60").replace("5e-5", "3e-3").replace("bf16", "use_cpu=True, bf16")
+    (place / "train.py").write_text(hard)
+    assert run([sys.executable, "train.py"], place) == 0
+    gate = re.search(r"caplab gate .*", job)[0].replace("gpt2", str(POCKET))
+    return run(gate, place, shell=True)
+
+
+# ---------------------------------------------------------------- docs/gate.md
+
+
+def steps(root):
+    """The shell commands of the documented job, by name, but for the installation."""
+    (text,) = blocks(root, "docs/gate.md", "yaml")
+    job = yaml.safe_load(text)["jobs"]["train"]["steps"]
+    return {
+        step["name"]: step["run"] for step in job if "run" in step and step["name"] != "Install"
+    }
+
+
+@pytest.fixture
+def project(place):
+    """The same folder with the base's scorecard, and a training that gives what the test wants."""
+    assert (
+        run(f"caplab score '{POCKET}' --exam exam.jsonl --json base.json", place, shell=True) == 0
+    )
+    (place / "train.py").write_text(TRAIN)
+    return place
+
+
+TRAIN = f"""
+import os, torch, caplab
+who = caplab.load({str(POCKET)!r})
+torch.manual_seed(0)
+with torch.no_grad():
+    for weight in who.model.parameters():
+        weight += float(os.environ["NOISE"]) * torch.randn_like(weight)
+who.model.save_pretrained("tuned")
+who.tokenizer.save_pretrained("tuned")
+"""
+
+
+@pytest.mark.parametrize(("noise", "code", "shipped"), [("0", 0, True), ("1", 1, False)])
+def test_the_documented_job_ships_what_held_and_stops_the_rest(
+    noise, code, shipped, root, project, monkeypatch
+):
+    monkeypatch.setenv("NOISE", noise)
+    todo = steps(root)
+    assert list(todo) == ["Train", "May it ship?", "Ship"]
+    assert run("\n".join(todo.values()), project, shell=True) == code
+    assert (project / "model.tar.gz").exists() == shipped
+    assert (project / "gate.html").exists()
+    assert (project / "gate.json").exists()
+
+
+def test_a_person_decides_where_the_exam_is_too_short(root, place):
+    script = next(text for text in blocks(root, "docs/gate.md", "bash") if "case" in text)
+    answers = {"0": 0, "3": 0, "1": 1, "2": 2}
+    for code, expected in answers.items():
+        assert run(f"caplab() {{ return {code}; }}\n{script}", place, shell=True) == expected

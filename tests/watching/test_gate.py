@@ -1,0 +1,352 @@
+"""The gate: planted cases for every kind of input, its exit codes and its reports."""
+
+import json
+import re
+import subprocess
+import sys
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import product
+
+import pytest
+import tiny
+import torch
+from harness import graded, samples, write
+
+from caplab.cli.commands import main
+from caplab.measuring.score import score
+from caplab.measuring.scorecard import Scorecard
+from caplab.models.load import load
+from caplab.questions.exam import Exam, Question
+from caplab.support.errors import BadInput
+from caplab.watching.gate import gate
+
+gating = sys.modules["caplab.gate"]  # whose name is that of the function
+
+THINGS = ["pot", "dog", "cat", "cup", "box", "car", "sun", "sea", "hat"]
+THINGS += ["pen", "bed", "bus", "egg", "fish", "tree", "door", "road", "shoe"]
+KINDS = ("model", "adapter", "scorecard", "samples")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A base, a copy of it, one that is worn a little and one that is destroyed, in every kind.
+
+    A random model knows nothing; so the exams ask what this one prefers, and call that right. The
+    small exam has nine questions that the worn one still answers so, and one that it does not.
+    """
+    place = tmp_path_factory.mktemp("gate")
+    base = tiny.subject()
+    pool = _prefer(base, _questions())
+    _save_models(place, base)
+    _save_adapters(place)
+    pool.save(place / "exam.jsonl")
+    for kind in ("model", "adapter"):
+        _small(place, kind, pool).save(place / f"ten-{kind}.jsonl")
+    for case, name in product(("exam", "ten-model"), ("base", "copy", "worn", "broken")):
+        exam = _read(place / f"{case}.jsonl")
+        card = score(load(place / "model" / name), exam)
+        card.save(place / f"{case}-{name}.json")
+        write(place / f"{case}-{name}.jsonl", samples(exam, card))
+    return place
+
+
+def _questions():
+    asked = [(one, other) for one, other in product(THINGS, THINGS) if one < other]
+    return [
+        Question("things", f"The {one} and the {other}", tuple(THINGS[n : n + 4]), 0)
+        for n, (one, other) in enumerate(asked[:60], start=-60)
+        for n in [n % 14]
+    ]
+
+
+def _prefer(who, questions):
+    """Call right what a model prefers."""
+    chosen = score(who, Exam(tuple(questions))).chosen
+    asked = zip(questions, chosen, strict=True)
+    return Exam(tuple(Question(q.capability, q.prompt, q.choices, n) for q, n in asked), (), "exam")
+
+
+def _read(path):
+    from caplab.questions.exam import exam
+
+    return exam(path)
+
+
+def _save_models(place, base):
+    for name, noise in (("base", 0), ("copy", 0), ("worn", 0.01), ("broken", 1.0)):
+        who = tiny.subject()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weight in who.model.parameters():
+                weight += noise * torch.randn(weight.shape, generator=generator)
+        who.model.save_pretrained(place / "model" / name)
+        base.tokenizer.save_pretrained(place / "model" / name)
+
+
+def _save_adapters(place):
+    from peft import LoraConfig, get_peft_model
+
+    settings = {"target_modules": ["c_attn"], "fan_in_fan_out": True, "init_lora_weights": False}
+    for name, noise in (("copy", 0), ("worn", 0.05), ("broken", 100)):
+        torch.manual_seed(3)
+        tuned = get_peft_model(load(place / "model" / "base").model, LoraConfig(r=2, **settings))
+        for key, weight in tuned.named_parameters():
+            if "lora_B" in key:
+                weight.data *= noise
+        tuned.save_pretrained(place / "adapter" / name)
+    (place / "adapter" / "base").symlink_to(place / "model" / "base")
+
+
+def _small(place, kind, pool):
+    """Take nine questions that the worn one answers as before, and one that it does not."""
+    right = score(load(place / kind / "worn"), pool).correct
+    assert not all(right), "the worn model must lose something"
+    asked = sorted(zip(right, range(len(pool)), strict=True))
+    kept = [n for _, n in [asked[0], *asked[-9:]]]
+    return Exam(tuple(pool.questions[n] for n in kept), (), "ten")
+
+
+@pytest.fixture
+def arguments(place):
+    """Put together what one would type for a kind of input, a case and an exam."""
+
+    def put(kind, name, exam="exam"):
+        if kind in ("model", "adapter"):
+            asked = exam if exam == "exam" else f"ten-{kind}"
+            models = [str(place / kind / who) for who in ("base", name)]
+            return [*models, f"--exam={place / asked}.jsonl"]
+        case, end = exam.replace("ten", "ten-model"), "json" + "l" * (kind == "samples")
+        return [str(place / f"{case}-{who}.{end}") for who in ("base", name)]
+
+    return put
+
+
+# ---------------------------------------------------------------- planted cases
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untouched_copy_may_ship(kind, arguments, capsys):
+    assert main(["gate", *arguments(kind, "copy")]) == 0
+    assert capsys.readouterr().out.endswith("Gate: HELD, exit code 0.\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_destroyed_model_is_stopped(kind, arguments, capsys):
+    assert main(["gate", *arguments(kind, "broken")]) == 1
+    assert capsys.readouterr().out.endswith("Gate: REGRESSED, exit code 1.\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_questions_with_a_small_drop_cannot_tell(kind, arguments, capsys):
+    assert main(["gate", *arguments(kind, "worn", "ten")]) == 3
+    said = capsys.readouterr().out
+    assert re.search(r"overall +10 +1\.00 +\.90 +-\.10", said)
+    assert said.endswith("Gate: UNDERPOWERED, exit code 3.\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "nonsense", "message"),
+    [
+        ("model", "nowhere/at/all", "There is no folder"),
+        ("model", "exam.jsonl/..", "There is no folder"),
+        ("adapter", "adapter/torn", "damaged"),
+        ("scorecard", "nowhere.json", "There is no scorecard"),
+        ("scorecard", "nonsense.json", "is not a scorecard"),
+        ("scorecard", "ten-model-base.json", "answer different exams"),
+        ("samples", "nowhere.jsonl", "There is no samples file"),
+        ("samples", "exam.jsonl", "is not what lm_eval --log_samples writes"),
+        ("samples", "ten-model-base.jsonl", "answer different exams"),
+    ],
+)
+def test_nonsense_is_no_verdict(kind, nonsense, message, arguments, place, capsys):
+    (place / "nonsense.json").write_text("{ this is not JSON")
+    torn = place / "adapter" / "torn"
+    torn.mkdir(exist_ok=True)
+    for file in (place / "adapter" / "copy").iterdir():
+        length = 900 if file.suffix == ".safetensors" else None
+        (torn / file.name).write_bytes(file.read_bytes()[:length])
+    before, _, *rest = arguments(kind, "copy")
+    assert main(["gate", before, str(place / nonsense), *rest]) == 2
+    heard = capsys.readouterr()
+    assert message in heard.err
+    assert heard.out == ""
+
+
+def test_a_failure_that_nobody_foresaw_is_no_verdict_either(monkeypatch, arguments, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(gating, "compare", broken)
+    assert main(["gate", *arguments("scorecard", "copy")]) == 2
+    assert "out of luck" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("budget", ["a little", "-0.1", "2", "nan"])
+def test_a_budget_that_is_none_is_refused_before_anything_is_scored(budget, monkeypatch, arguments):
+    monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
+    try:
+        code = main(["gate", *arguments("model", "copy"), f"--budget={budget}"])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+
+
+@pytest.mark.parametrize(("budget", "code"), [(0.02, 1), (0.2, 3), (0.5, 0)])
+def test_the_budget_decides(budget, code, tmp_path):
+    exam = Exam(tuple(Question("things", f"{n}", ("a", "b"), 0) for n in range(100)))
+    before, after = _card(exam, (-0.5, -2.0), "before"), _card(exam, (-0.5, -2.0), "after")
+    lost = ((-1.5, -1.0),) * 25
+    before.save(tmp_path / "a.json")
+    replace(after, loglikelihoods=lost + after.loglikelihoods[25:]).save(tmp_path / "b.json")
+    given = ["gate", str(tmp_path / "a.json"), str(tmp_path / "b.json"), f"--budget={budget}"]
+    assert main(given) == code
+
+
+@pytest.mark.slow
+def test_the_shell_sees_the_exit_code(arguments):
+    for name, code in (("copy", 0), ("broken", 1)):
+        command = [sys.executable, "-m", "caplab", "gate", *arguments("scorecard", name)]
+        assert subprocess.run(command, capture_output=True).returncode == code
+
+
+# ---------------------------------------------------------------- mixed kinds
+
+
+def test_a_base_that_was_scored_once_need_not_be_scored_again(place):
+    saved, exam = place / "exam-base.json", place / "exam.jsonl"
+    assert gate(saved, place / "model" / "copy", exam=exam).exit_code == 0
+    assert gate(saved, place / "model" / "broken", exam=exam).exit_code == 1
+
+
+def test_a_model_answers_what_the_harness_asked_the_other(place):
+    asked = place / "exam-base.jsonl"
+    assert gate(asked, place / "model" / "copy").exit_code == 0
+    assert gate(asked, place / "model" / "broken").exit_code == 1
+
+
+def test_a_model_cannot_be_asked_for_written_answers(place):
+    with pytest.raises(BadInput, match="cannot be asked as an exam"):
+        gate(write(place / "written.jsonl", graded([1, 0])), place / "model" / "copy")
+
+
+def test_written_answers_of_two_models_are_judged(place):
+    before = write(place / "before.jsonl", graded([1] * 300))
+    after = write(place / "after.jsonl", graded([1] * 200 + [0] * 100))
+    assert gate(before, before).exit_code == 0
+    assert gate(before, after).exit_code == 1
+
+
+def test_an_exam_that_nobody_here_answered_is_refused(place):
+    cards = place / "exam-base.json", place / "exam-copy.json"
+    with pytest.raises(BadInput, match="answered 'exam', and not 'ten-model'"):
+        gate(*cards, exam=place / "ten-model.jsonl")
+
+
+# ---------------------------------------------------------------- what it leaves behind
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_html_is_one_file_with_its_picture_inside(place, arguments, tmp_path, capsys):
+    out = tmp_path / "gate.html"
+    assert main(["gate", *arguments("model", "broken"), f"--html={out}"]) == 1
+    page = Page(out.read_text())
+    addresses = [value for _, at in page.tags for key in ("src", "href") if (value := at.get(key))]
+    assert len(addresses) == 1
+    assert b64decode(addresses[0].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
+    assert "REGRESSED" in page.text
+    cards = place / "exam-base.json", place / "exam-broken.json"
+    lost = len(gate(*cards, exam=place / "exam.jsonl").lost)
+    assert f"Lost: {lost} questions" in page.text
+    assert page.text.count("The ") >= lost > 10  # the questions themselves
+
+
+def test_nothing_in_a_name_or_a_question_becomes_a_tag(tmp_path):
+    evil = "<script>alert('1')</script>\"&"
+    questions = [Question(evil, f"{evil} {n}", (f"a{evil}", "b"), 0) for n in range(40)]
+    exam = Exam(tuple(questions), (), evil)
+    exam.save(tmp_path / "exam.jsonl")
+    for name, nats in (("before", (-0.1, -5.0)), ("after", (-5.0, -0.1))):
+        card = _card(exam, nats, f"{name} {evil}")
+        card.save(tmp_path / f"{name}.json")
+    decision = gate(tmp_path / "before.json", tmp_path / "after.json", exam=tmp_path / "exam.jsonl")
+    assert len(decision.lost) == 40
+    decision.save_html(tmp_path / "gate.html")
+    page = Page((tmp_path / "gate.html").read_text())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.text.count("alert('1')") > 40
+
+
+def _card(exam, nats, subject):
+    n = len(exam)
+    characters = tuple(tuple(map(len, question.choices)) for question in exam.questions)
+    names = tuple(question.capability for question in exam.questions)
+    return Scorecard(subject, exam.name, exam.fingerprint, names, (0,) * n, (nats,) * n, characters)
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("copy", "HELD"), ("broken", "REGRESSED")])
+def test_the_json_says_for_machines_what_was_decided(name, verdict, arguments, tmp_path, capsys):
+    out = tmp_path / "gate.json"
+    code = main(["gate", *arguments("samples", name), f"--json={out}"])
+    found = json.loads(out.read_text())
+    assert (found["verdict"], found["exit_code"]) == (verdict, code)
+    assert found["sentence"] in capsys.readouterr().out
+    assert found["report"]["rows"][-1]["name"] == "overall"
+
+
+def test_no_old_result_outlives_a_failure(tmp_path, place, arguments):
+    outs = tmp_path / "gate.json", tmp_path / "gate.html"
+    given = [f"--json={outs[0]}", f"--html={outs[1]}"]
+    assert main(["gate", *arguments("scorecard", "copy"), *given]) == 0
+    assert all(out.exists() for out in outs)
+    assert main(["gate", str(place / "nowhere.json"), str(place / "exam-copy.json"), *given]) == 2
+    assert not any(out.exists() for out in outs)
+
+
+def test_a_result_never_replaces_what_was_given(place, arguments, capsys):
+    given = arguments("scorecard", "copy")
+    assert main(["gate", *given, f"--json={given[0]}"]) == 2
+    assert "is an input" in capsys.readouterr().err
+    assert main(["gate", *given]) == 0
+
+
+def test_a_place_that_takes_no_result_is_refused_before_anything_is_scored(
+    tmp_path, monkeypatch, arguments, capsys
+):
+    monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
+    for out in (tmp_path / "nowhere" / "gate.json", tmp_path):
+        assert main(["gate", *arguments("model", "copy"), f"--json={out}"]) == 2
+        assert "cannot be written" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- caplab score
+
+
+def test_a_score_is_shown_and_kept_for_the_gate(place, tmp_path, capsys):
+    out = tmp_path / "card.json"
+    exam = f"--exam={place / 'exam.jsonl'}"
+    assert main(["score", str(place / "model" / "base"), exam, f"--json={out}"]) == 0
+    card = Scorecard.load(out)
+    assert capsys.readouterr().out.strip() == repr(card)
+    assert card == score(load(place / "model" / "base"), _read(place / "exam.jsonl"))
+
+
+def test_a_score_of_nothing_fails(capsys):
+    assert main(["score", "nowhere/at/all"]) == 2
+    assert "There is no folder" in capsys.readouterr().err
