@@ -12,6 +12,7 @@ __all__ = [
     "as_number",
     "did_you_mean",
     "explaining_failure",
+    "is_count",
     "out_of_memory",
     "require_type",
     "short_repr",
@@ -58,6 +59,11 @@ def as_number(value: object) -> float:
         return float(value)
     except OverflowError:
         return math.nan
+
+
+def is_count(value: object, least: int = 0) -> bool:
+    """Tell a whole number that is large enough; True and 1.0 are none."""
+    return type(value) is int and value >= least
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from caplab.support.errors import BadInput, did_you_mean, short_repr
@@ -18,6 +18,7 @@ __all__ = [
     "draft_of",
     "from_json",
     "make_folder",
+    "read_jsonl",
     "read_sealed",
     "read_text",
     "remove",
@@ -57,6 +58,39 @@ def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x}), on line {line}"
         raise BadInput(f"{path} is not UTF-8: {byte}, cannot be read. Save it as UTF-8.") from error
+
+
+_MOST_PROBLEMS = 20  # named in one refusal; a file of thousands of bad lines is wrong as a whole
+
+Item = TypeVar("Item")
+
+
+def read_jsonl(
+    path: str | os.PathLike[str],
+    kind: str,
+    parse: Callable[[Any], Item],
+    *,
+    known: Iterable[str] = (),
+    advice: str = "",
+) -> list[Item]:
+    """Read a file with one JSON value a line; say of all malformed lines at once what is wrong.
+
+    `parse` makes an item of a value, or refuses it with `BadInput`; `advice` ends the refusal.
+    """
+    items, problems = [], []
+    for number, line in enumerate(read_text(path, kind, known).split("\n"), start=1):
+        if line.strip():
+            try:
+                items.append(parse(from_json(line)))
+            except BadInput as error:
+                problems.append(f"line {number}: {error}")
+    if problems:
+        count = "1 malformed line" if len(problems) == 1 else f"{len(problems)} malformed lines"
+        more = len(problems) - _MOST_PROBLEMS
+        told = [*problems[:_MOST_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])]
+        lines = "".join(f"\n  {problem}" for problem in told)
+        raise BadInput(f"{path} has {count}:{lines}{advice and chr(10) + advice}")
+    return items
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

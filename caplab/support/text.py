@@ -1,6 +1,11 @@
 """Write numbers, names and durations as the course does."""
 
-__all__ = ["format_number", "format_percent", "format_signed", "join_words"]
+__all__ = ["format_number", "format_percent", "format_signed", "has_lone_surrogate", "join_words"]
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Tell a text that holds half of a character: no encoding can write it."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def format_number(value: float, digits: int = 2) -> str:

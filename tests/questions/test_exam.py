@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import tiny
-from caplab.exam import write_atomically
+from caplab.support.files import write_atomically
 
 from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard
