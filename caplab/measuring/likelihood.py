@@ -28,7 +28,7 @@ from caplab.support.errors import BadInput
 if TYPE_CHECKING:
     from caplab.questions.exam import Exam
 
-__all__ = ["SHARING", "Likelihoods", "likelihoods"]
+__all__ = ["SHARING", "Likelihoods", "likelihoods", "shared_prefix"]
 
 SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2", "qwen3"})
 _ROW = 128  # tokens in a tree; longer ones share more and pay for it in attention (measured)
@@ -108,7 +108,7 @@ def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
     size = 0
     for reading in sorted(readings):
         read = reading.tokens[:-1]
-        alike = _alike(last, read)
+        alike = shared_prefix(last, read)
         room = max(_ROW, 2 * len(read))
         fits = size + len(read) - alike <= room if sharing else alike == len(last)
         if group and not fits:
@@ -120,7 +120,7 @@ def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
         yield grow(group)
 
 
-def _alike(one: list[int], other: list[int]) -> int:
+def shared_prefix(one: list[int], other: list[int]) -> int:
     """Count the tokens with which both begin."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
