@@ -16,17 +16,17 @@ TARGET = ROOT / "docs" / "reliability.md"
 
 HEAD = """# What happens when something goes wrong
 
-Written by `python tools/write_reliability.py` from the drill itself, which runs with all other
-tests, and alone by
+`python tools/write_reliability.py` writes this page from the fault tests. They run with all other
+tests, or alone:
 
     python lab.py test tests/faults
 
-It holds {bad} bad inputs of {places} public functions and commands, and {faults} faults.
+There are {bad} bad inputs of {places} public functions and commands, and {faults} faults.
 
 ## Bad inputs
 
-Each is refused at the door by `BadInput` (a command: by exit code 2), with the value that was given
-and what to do. The model is unchanged afterwards, and the next call works.
+The public function refuses each with `BadInput` (a command: with exit code 2), and names the value
+that was given and what to do. The model is unchanged afterwards, and the next call works.
 
 | where | bad inputs |
 | --- | --- |
@@ -34,21 +34,20 @@ and what to do. The model is unchanged afterwards, and the next call works.
 
 ## Faults
 
-| what breaks | what holds all the same | shown in |
+| what breaks | what still holds | test |
 | --- | --- | --- |
 {rows}
 
 ## What is not covered
 
-- A machine that loses power: files are moved into place whole, but nobody waits for the disk to
-  write its cache.
+- A machine that loses power: files are moved into place whole, but the lab does not wait until the
+  disk has written its cache.
 - Malice: a seal in a file shows damage, not forgery ([SECURITY.md](../SECURITY.md)).
-- A disk or memory that returns wrong bits while a model trains. The loss may show it; nothing else
-  would.
-- Windows and macOS: the rows that limit memory, fill the disk, kill or slow a process run on Linux
-  alone.
-- Several GPUs: `fine_tune` uses one device. The guard works under data parallelism, which a test
-  shows with two processes on a CPU.
+- A disk or memory that returns wrong bits while a model trains. Only the loss may show it.
+- Windows and macOS: the tests that limit memory, fill the disk, kill or slow a process run only on
+  Linux.
+- Several GPUs: `fine_tune` uses one device. The guard works under data parallelism; a test shows it
+  with two processes on a CPU.
 """
 
 
