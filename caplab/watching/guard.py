@@ -4,24 +4,22 @@
 `SFTTrainer` script, with or without PEFT. It asks its exam before the first step and then every few
 steps, and compares the answers item by item with those before training.
 
-**A dip is not a crossing.** In its first steps a model often loses its balance and finds it again.
-So the guard acts when two looks in a row say REGRESSED (`patience=1`: one look is forgiven), when
-the last look does, or when the model answers with NaN.
+**A dip is not a crossing.** In the first steps accuracy often drops and recovers by itself. So the
+guard acts when two looks in a row say REGRESSED (`patience=1`: one look is forgiven), when the last
+look does, or when the model answers with NaN.
 
 **Many looks, one promise.** Each look at a run is one more chance of a false alarm. `confidence` is
-a promise about the whole run: the chance of a mistake is shared out equally among the looks planned
-(Bonferroni's correction; it holds however much one look resembles the next). Two looks in a row
+a promise about the whole run: the error rate is divided equally among the planned looks
+(Bonferroni's correction, which holds however strongly the looks are correlated). Two looks in a row
 always contain an even one, so only every second look needs a share.
 
-**Conviction and acquittal.** To stop a run the guard must be sure of a regression. To return to
-weights, lacking that proof is not enough: their drop, as seen, has to be within the budget.
+**Stopping and rolling back.** The guard stops a run only if it is sure of a regression. It returns
+to weights only if their observed drop is within the budget: a missing proof is not enough.
 """
 
-import inspect
 import logging
 import math
 import time
-import traceback
 import weakref
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
@@ -37,7 +35,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_callback import CallbackHandler
 
 from caplab.measuring.compare import check_options, compare
 from caplab.measuring.report import REGRESSED, Report
@@ -46,10 +43,12 @@ from caplab.measuring.scorecard import Scorecard, as_columns
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
-from caplab.support.errors import BadInput, require_type, short_repr
+from caplab.support.errors import BadInput, is_count, require_type, short_repr
+from caplab.watching.reporters import Reporters
 
 if TYPE_CHECKING:
     import pandas as pd
+    from transformers import Trainer
 
 __all__ = ["Check", "RegressionGuard"]
 
@@ -72,13 +71,13 @@ class Check:
         return REGRESSED if self.diverged else self.report.verdict
 
     @property
-    def keepable(self) -> bool:
-        """Tell whether a rollback may return here: no proof against it, no larger drop seen."""
+    def within_budget(self) -> bool:
+        """Tell whether a rollback may return here: not REGRESSED, and no larger drop observed."""
         return self.verdict != REGRESSED and self.report.overall.change >= -self.report.budget
 
     @property
     def sentence(self) -> str:
-        """Say the finding in one line."""
+        """Say the result in one line."""
         if self.diverged:
             return "the model answers with NaN, its weights have diverged: REGRESSED"
         return self.report.sentence
@@ -89,14 +88,7 @@ class Check:
         report = self.report
         whole = {report.metric: report.overall.after, "change": report.overall.change}
         whole["regressed"] = self.verdict == REGRESSED
-        taken = (
-            *whole,
-            "step",
-            "verdict",
-            "low",
-            "high",
-            "seconds",
-        )  # columns of the guard's table
+        taken = (*whole, "step", "verdict", "low", "high", "seconds")  # columns of to_pandas()
         levels = as_columns({row.name: row.after for row in report.capabilities}, taken) | whole
         return {f"guard/{name}": float(value) for name, value in levels.items()}
 
@@ -111,7 +103,7 @@ class _Snapshot:
 
     @classmethod
     def take(cls, model: torch.nn.Module, step: int, task_loss: float) -> "_Snapshot":
-        # In main memory: the accelerator's is for training.
+        # Snapshots stay on the CPU: the device's memory is needed for training.
         weights = {name: p.detach().to("cpu", copy=True) for name, p in _trainable(model)}
         return cls(step, task_loss, weights)
 
@@ -124,21 +116,24 @@ class _Snapshot:
 class RegressionGuard(TrainerCallback):
     """Ask an exam every few training steps; on a regression beyond the budget, act.
 
-    - `action="warn"` says so, once per crossing, and changes nothing: the weights are bit for
-      bit those of a run without the guard.
+    - `action="warn"` logs a warning, once per crossing, and changes nothing: the weights are bit
+      for bit those of a run without the guard.
     - `"stop"` also ends the training at that step.
-    - `"rollback"` also puts back, bit for bit, the best weights that a look has seen: of those
-      within the budget the ones with the lowest task loss, step 0 included. The optimiser forgets
-      its moments, which belong to the path that was given up. Then save, or train on.
+    - `"rollback"` also restores, bit for bit, the best weights of all looks: the lowest task loss
+      within the budget, step 0 included. The optimiser's moments are cleared, because they belong
+      to the weights that were given up. Then save, or train on.
 
     The base is the model before its first step, or the scorecard given as `before`. Checkpoints
-    carry the base's answers, so that a resumed run is still compared with the base; the snapshots
-    for a rollback live in memory only and begin anew.
+    carry the base's answers, so a resumed run is still compared with the base. The snapshots for a
+    rollback are kept in memory only and start again after a resume.
 
-    The task loss is what the Trainer logs: the evaluation loss where it evaluates (of several sets
-    the first, unless you name one: `task_loss="eval_task_loss"`), else the training loss.
+    The task loss is what the Trainer logs: the evaluation loss if it evaluates (with several sets
+    the first one, unless you name another: `task_loss="eval_task_loss"`), else the training loss.
 
-    In distributed training the main process asks, and all act on its verdict.
+    `callbacks=[guard]` is enough. The values go into the Trainer's history and to TensorBoard, W&B
+    and Trackio, if `report_to` names them; `attach(trainer)` sends them to every callback.
+
+    In distributed training the main process asks, and all processes act on its verdict.
     """
 
     def __init__(
@@ -161,29 +156,38 @@ class RegressionGuard(TrainerCallback):
         self.before, self._given = before, before is not None
         self.tokenizer, self.task_loss = tokenizer, task_loss
         self._watched: weakref.ref[torch.nn.Module] | None = None
+        self._trainer: weakref.ref[Trainer] | None = None
         _check_options(self)
         self._begin()
 
     def _begin(self) -> None:
-        """Forget the last training."""
+        """Reset what belongs to one training."""
         self.checks: list[Check] = []
         self.crossed_at: int | None = None
-        self._over = False  # the budget is crossed and that has been told
+        self._over = False  # the current crossing has been reported
         self.restored_step: int | None = None
         self._loss_name, self._loss = self.task_loss, math.inf
         self._latest: _Snapshot | None = None  # of the last look: its task loss may come later
         self._best: _Snapshot | None = None
+
+    def attach(self, trainer: "Trainer") -> "RegressionGuard":
+        """Watch a Trainer, and send the values of each look to all of its callbacks."""
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
+        self._trainer = weakref.ref(trainer)
+        return self
 
     # ------------------------------------------------------------ what the Trainer calls
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
     ) -> None:
-        """Get ready; a model that was not watched before brings its own base."""
+        """Get ready; a new model gets a new base."""
         _check_replicated(args)
         model, tokenizer = told["model"], _tokenizer(self.tokenizer, told["processing_class"])
         self._begin()
         self._subject = Subject(model, tokenizer, "in training")
+        self._reporters = Reporters(args)
         looks = math.ceil(state.max_steps / self.every)
         self._chances = math.ceil(looks / (1 + self.patience))
         if not self._given and not (self._watched and self._watched() is model):
@@ -193,7 +197,7 @@ class RegressionGuard(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
     ) -> None:
-        """Look before the first step, when every callback is ready for what the log will say."""
+        """Look before the first step; every callback is ready for values by now."""
         if not self.checks:
             self._look(args, state, control, told["optimizer"])
 
@@ -207,14 +211,14 @@ class RegressionGuard(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
     ) -> None:
-        """Look once more where an evaluation has ended the training."""
+        """Look once more if an evaluation has ended the training."""
         if control.should_training_stop and self.checks[-1].step < state.global_step:
             self._look(args, state, control, told["optimizer"])
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
     ) -> None:
-        """Learn the task loss from the Trainer's own log."""
+        """Read the task loss from the Trainer's own log."""
         logs = told["logs"]
         self._loss_name = self._loss_name or _loss_name(logs, args.eval_strategy != "no")
         self._loss = logs.get(self._loss_name, self._loss)
@@ -224,11 +228,12 @@ class RegressionGuard(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Roll back once more where the Trainer has loaded its own best model since."""
+        """Roll back again if the Trainer has loaded its own best model since."""
         if self._best and self.restored_step is not None:
             self._best.restore(self._subject.model)
         self._best = self._latest = None
-        del self._subject  # who keeps the guard for its history need not keep the model
+        del self._subject  # a guard that is kept for its history must not keep the model alive
+        self._reporters.close(args, state, control)
 
     # ------------------------------------------------------------ one look
 
@@ -239,7 +244,7 @@ class RegressionGuard(TrainerCallback):
         check = self._check(state) if state.is_world_process_zero else None
         (check,) = broadcast_object_list([check])
         self.checks.append(check)
-        _log(check.values, args, state, control)
+        self._log(check.values, args, state, control)
         if self.action == "rollback":
             self._remember(check)
         if self._crossed(last=control.should_training_stop):
@@ -259,7 +264,7 @@ class RegressionGuard(TrainerCallback):
         return Check(state.global_step, report, time.perf_counter() - start, diverged)
 
     def _ask(self) -> tuple[Scorecard, bool]:
-        """Score the model; one that could answer and now cannot has diverged."""
+        """Score the model; if it could answer before and now cannot, it has diverged."""
         try:
             return score(self._subject, self.exam, progress=False), False
         except BadInput:
@@ -269,34 +274,34 @@ class RegressionGuard(TrainerCallback):
             return replace(self.before, loglikelihoods=nothing, text_losses=()), True
 
     def _base(self, state: TrainerState, card: Scorecard) -> Scorecard:
-        """Return the base's answers: given, kept by the checkpoint, or those before the first step.
+        """Return the base's answers: given, from the checkpoint, or from before the first step.
 
-        Checkpoints save what is in `state`: the answers are left there for a run that resumes.
+        Checkpoints save `state`, so the answers are stored there for a run that resumes.
         """
         memory: Any = state.stateful_callbacks
         key = f"RegressionGuard on {self.exam.fingerprint}"
         kept = memory.get(key)
         if self.before is None and kept is None and state.global_step > 0:
             raise BadInput(
-                f"Training resumes at step {state.global_step}, and its checkpoint does not know "
-                "how the base answered this exam. Score the base and give the guard its answers: "
-                "RegressionGuard(..., before=score(base, exam))."
+                f"Training resumes at step {state.global_step}, and its checkpoint does not hold "
+                "the base's answers to this exam. Score the base and give its answers to the "
+                "guard: RegressionGuard(..., before=score(base, exam))."
             )
         base = self.before or (Scorecard(**kept) if kept else card)
         memory[key] = asdict(base)
         return base
 
     def _remember(self, check: Check) -> None:
-        """Keep the weights of the best look so far, and of the latest until its loss is known."""
+        """Keep the best weights so far, and the latest ones until their task loss is known."""
         latest, best = self._latest, self._best
         if latest and (best is None or latest.task_loss <= best.task_loss):
             self._best = latest
         self._latest = None
-        if check.keepable:
+        if check.within_budget:
             self._latest = _Snapshot.take(self._subject.model, check.step, self._loss)
 
     def _crossed(self, last: bool) -> bool:
-        """Tell whether the latest looks amount to a crossing; each one is told once."""
+        """Tell whether the latest looks are a new crossing; each one is reported once."""
         streak = list(takewhile(lambda check: check.verdict == REGRESSED, reversed(self.checks)))
         if not streak:
             self._over = False
@@ -307,7 +312,7 @@ class RegressionGuard(TrainerCallback):
         return False
 
     def _act(self, control: TrainerControl, optimizer: Any) -> None:
-        """Do what was agreed for a crossing."""
+        """Stop and roll back, as `action` says."""
         if self.action != "warn":
             control.should_training_stop = True
         if self.action == "rollback" and self._best:
@@ -322,8 +327,32 @@ class RegressionGuard(TrainerCallback):
         if self.action == "stop":
             return "Training stops."
         if self.restored_step is None:
-            return "Training stops; no weights within the budget were seen, so these stay."
-        return f"Training stops; the weights are those of step {self.restored_step} again."
+            return "Training stops; no look was within the budget, so the weights stay as they are."
+        return f"Training stops; the weights of step {self.restored_step} are restored."
+
+    def _log(
+        self,
+        values: dict[str, float],
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+    ) -> None:
+        """Write the values into the Trainer's history and to its dashboards.
+
+        transformers gives a callback no means to log, and calls its reporters before a user's
+        callbacks, so values added to `logs` in `on_log` would come too late. An attached Trainer's
+        handler tells every callback, reporters included. `Trainer.log` itself would not do:
+        SFTTrainer's adds its running metrics to the values and then resets them.
+        """
+        values["epoch"] = state.epoch
+        state.log_history.append({**values, "step": state.global_step})
+        trainer = self._trainer and self._trainer()
+        if trainer and trainer.state is state:  # not another Trainer, which was attached earlier
+            should_log = control.should_log
+            trainer.callback_handler.on_log(args, state, control, logs=values)
+            control.should_log = should_log  # the handler takes this for the Trainer's own log
+        elif state.is_world_process_zero:
+            self._reporters.log(values, args, state, control)
 
     # ------------------------------------------------------------ what is left to read
 
@@ -359,38 +388,20 @@ def _trainable(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
-def _log(
-    values: dict[str, float], args: TrainingArguments, state: TrainerState, control: TrainerControl
-) -> None:
-    """Do what `Trainer.log` does: write the values into the history and tell every callback.
-
-    A callback is given no way to log. But it is always called by the Trainer's `CallbackHandler`,
-    which is therefore somewhere up the stack, and it is what `Trainer.log` calls itself.
-    """
-    values["epoch"] = state.epoch
-    state.log_history.append({**values, "step": state.global_step})
-    callers = (f.f_locals.get("self") for f, _ in traceback.walk_stack(inspect.currentframe()))
-    handler = next((caller for caller in callers if isinstance(caller, CallbackHandler)), None)
-    if handler:
-        should_log = control.should_log
-        handler.on_log(args, state, control, logs=values)
-        control.should_log = should_log  # the handler takes this for the Trainer's own log
-
-
 def _loss_name(logs: dict[str, float], evaluated: bool) -> str | None:
-    """Find the task loss among what is logged: the evaluation's, where there is one."""
+    """Find the task loss among the logged values: the evaluation's, if there is one."""
     wanted = (name for name in logs if name.startswith("eval_") and name.endswith("loss"))
     return next(wanted, None) if evaluated else "loss"
 
 
 def _tokenizer(*candidates: Any) -> PreTrainedTokenizerBase:
-    """Take the first tokenizer; a processor for several media has one inside."""
+    """Return the first tokenizer; a processor for several media has one inside."""
     for candidate in candidates:
         inside = getattr(candidate, "tokenizer", candidate)
         if isinstance(inside, PreTrainedTokenizerBase):
             return inside
     raise BadInput(
-        "The guard needs a tokenizer to ask its exam, and this Trainer has none: give it to the "
+        "The guard needs a tokenizer to ask its exam, and this Trainer has none: give one to the "
         "Trainer (processing_class=tokenizer) or to the guard (tokenizer=tokenizer)."
     )
 
@@ -401,8 +412,8 @@ def _check_options(guard: RegressionGuard) -> None:
         raise BadInput(f"action is {short_repr(guard.action)}: choose one of {choices}.")
     for name, least in (("every", 1), ("patience", 0)):
         value = getattr(guard, name)
-        if type(value) is not int or value < least:
-            raise BadInput(f"{name} is {short_repr(value)}: give a whole number from {least} on.")
+        if not is_count(value, least):
+            raise BadInput(f"{name} is {short_repr(value)}: give a whole number, at least {least}.")
     check_options(guard.budget, guard.confidence, guard.metric)
     require_type(
         guard.tokenizer, (PreTrainedTokenizerBase, type(None)), "tokenizer is the model's own"
@@ -414,18 +425,18 @@ def _check_options(guard: RegressionGuard) -> None:
 
 
 def _check_before(before: Scorecard | None, exam: Exam) -> None:
-    """Refuse a base's answers to other questions before hours of training, not after."""
+    """Refuse a base's answers to another exam now, not after hours of training."""
     if before is None:
         return
     require_type(before, Scorecard, "before is the base's Scorecard, score(base, exam)")
     if before.fingerprint != exam.fingerprint:
-        raise BadInput(f"before answers {before.exam!r}, and the guard asks {exam.name!r}.")
+        raise BadInput(f"before answers {before.exam!r}, but the guard asks {exam.name!r}.")
 
 
 def _check_replicated(args: TrainingArguments) -> None:
-    """Refuse weights that are cut up over several devices: no process could ask them alone."""
+    """Refuse sharded weights: no single process could ask the model."""
     if args.fsdp or args.deepspeed:
         raise BadInput(
-            "The guard asks the model in one process, and FSDP and DeepSpeed cut its weights up. "
+            "The guard asks the model in one process, but FSDP and DeepSpeed shard its weights. "
             "Guard a run on one device or with plain data parallelism (DDP)."
         )

@@ -6,18 +6,22 @@ import math
 import random
 import subprocess
 import sys
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import tiny
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
+from weights import same, weights
 
 from caplab import RegressionGuard
 from caplab.measuring.score import score
@@ -84,12 +88,22 @@ def trainer(folder, *callbacks, of=None, eval_dataset=None, **changes):
     )
 
 
-def weights(of):
-    return {name: tensor.clone() for name, tensor in of.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def sft(folder, *callbacks, **changes):
+    plain = {
+        "output_dir": str(folder),
+        "bf16": False,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+    }
+    return SFTTrainer(
+        model=model(),
+        args=SFTConfig(**plain | changes),
+        train_dataset=Dataset.from_dict({"prompt": ["Hot"] * 32, "completion": [" is cold."] * 32}),
+        processing_class=tokenizer(),
+        callbacks=list(callbacks),
+    )
 
 
 class Keep(TrainerCallback):
@@ -131,7 +145,9 @@ def forgetting(monkeypatch):
 @pytest.fixture
 def said(caplog):
     """What the guard has said so far."""
-    return lambda: [record.message for record in caplog.records if record.name == "caplab.guard"]
+    return lambda: [
+        record.message for record in caplog.records if record.name == guard_module.__name__
+    ]
 
 
 # ---------------------------------------------------------------- in scripts as people write them
@@ -141,22 +157,7 @@ def test_a_stock_sft_script_with_the_guard_stops_when_the_model_forgets(tmp_path
     known().save(tmp_path / "exam.jsonl")
 
     guard = RegressionGuard(tmp_path / "exam.jsonl", every=2, action="stop")
-    script = SFTTrainer(
-        model=model(),
-        args=SFTConfig(
-            output_dir=str(tmp_path),
-            max_steps=40,
-            learning_rate=BRUTAL,
-            bf16=False,
-            use_cpu=True,
-            gradient_checkpointing=False,
-            save_strategy="no",
-            report_to="none",
-        ),
-        train_dataset=Dataset.from_dict({"prompt": ["Hot"] * 32, "completion": [" is cold."] * 32}),
-        processing_class=tokenizer(),
-        callbacks=[guard],
-    )
+    script = sft(tmp_path, guard, max_steps=40, learning_rate=BRUTAL)
     script.train()
 
     assert guard.crossed_at <= 4
@@ -425,21 +426,134 @@ def test_another_model_brings_its_own_base(tmp_path):
 # ---------------------------------------------------------------- what it says
 
 
-def test_what_it_sees_is_in_the_trainers_own_log(tmp_path, forgetting):
-    forgetting(0, 6, 30, 30, 30)
+WRONG, LEVELS = (0, 6, 30, 30, 30), {0: 1.0, 2: 0.9, 4: 0.5, 6: 0.5, 8: 0.5}
+
+
+def accuracies(logs):
+    return {log["step"]: log["guard/accuracy"] for log in logs if "guard/accuracy" in log}
+
+
+def scalars(folder, name):
+    """Read a value from the event files of one TensorBoard run."""
+    events = EventAccumulator(str(folder)).Reload().Scalars(name)
+    return {event.step: pytest.approx(event.value) for event in events}
+
+
+def test_values_are_in_the_trainers_history(tmp_path, forgetting):
+    forgetting(*WRONG)
+    run = trainer(tmp_path, RegressionGuard(known(), every=2), logging_steps=3)
+    run.train()
+
+    assert accuracies(run.state.log_history) == LEVELS
+    names = {"epoch", "step", "guard/words", "guard/accuracy", "guard/change", "guard/regressed"}
+    assert run.state.log_history[-2].keys() == names
+    steps = [log["step"] for log in run.state.log_history if "loss" in log]
+    assert steps == [3, 6]  # as without the guard
+
+
+def test_an_attached_guard_tells_every_callback(tmp_path, forgetting):
+    forgetting(*WRONG)
     early, late = Keep(), Keep()
     guard = RegressionGuard(known(), every=2)
     run = trainer(tmp_path, early, guard, late, logging_steps=3)
+    guard.attach(run)
     run.train()
 
-    def seen(logs):
-        return {log["step"]: log["guard/accuracy"] for log in logs if "guard/accuracy" in log}
-
-    expected = {0: 1.0, 2: 0.9, 4: 0.5, 6: 0.5, 8: 0.5}
-    assert seen(run.state.log_history) == seen(early.logs) == seen(late.logs) == expected
-    told = {"epoch", "step", "guard/words", "guard/accuracy", "guard/change", "guard/regressed"}
-    assert run.state.log_history[-2].keys() == told
+    assert accuracies(run.state.log_history) == LEVELS
+    assert accuracies(early.logs) == accuracies(late.logs) == LEVELS
     assert [log["step"] for log in early.logs if "loss" in log] == [3, 6]  # as without the guard
+
+
+def test_attaching_adds_the_callback(tmp_path, forgetting):
+    forgetting(*WRONG)
+    run = trainer(tmp_path)
+    guard = RegressionGuard(known(), every=2).attach(run)
+    run.train()
+
+    assert accuracies(run.state.log_history) == LEVELS
+    assert [check.step for check in guard.checks] == [*LEVELS]
+
+
+def test_another_trainer_than_the_attached_one_is_told_nothing(tmp_path, forgetting):
+    forgetting(*WRONG, *WRONG)
+    keep, guard = Keep(), RegressionGuard(known(), every=2)
+    attached = trainer(tmp_path, keep)
+    guard.attach(attached)
+    other = trainer(tmp_path, guard)
+    other.train()
+
+    assert accuracies(other.state.log_history) == LEVELS
+    assert keep.logs == []
+    attached.train()
+    assert accuracies(keep.logs) == LEVELS
+
+
+def test_tensorboard_shows_a_run_of_the_guard(tmp_path, forgetting, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    forgetting(*WRONG)
+    guard = RegressionGuard(known(), every=2)
+    trainer(tmp_path, guard, report_to="tensorboard").train()
+
+    assert scalars(tmp_path / "board" / "guard", "train/guard/accuracy") == LEVELS
+    assert [*scalars(tmp_path / "board", "train/loss")] == [2, 4, 6, 8]
+
+
+def test_tensorboard_finds_it_beside_the_trainers_run(tmp_path):
+    guard = RegressionGuard(known(), every=2)
+    trainer(tmp_path, guard, report_to="tensorboard", max_steps=2).train()
+
+    (folder,) = (tmp_path / "runs").glob("*/guard")
+    assert [*scalars(folder, "train/guard/accuracy")] == [0, 2]
+
+
+def test_an_attached_guard_joins_the_trainers_run(tmp_path, forgetting, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    forgetting(*WRONG)
+    run = trainer(tmp_path, report_to="tensorboard")
+    RegressionGuard(known(), every=2).attach(run)
+    run.train()
+
+    assert scalars(tmp_path / "board", "train/guard/accuracy") == LEVELS
+    assert not (tmp_path / "board" / "guard").exists()
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_sfts_own_metrics_stay_in_its_log(tmp_path, attached):
+    guard = RegressionGuard(known(), every=2)
+    script = sft(tmp_path, guard, max_steps=4, logging_steps=2, learning_rate=GENTLE)
+    if attached:
+        guard.attach(script)
+    script.train()
+
+    losses = [log for log in script.state.log_history if "loss" in log]
+    assert len(losses) == 2
+    assert all("mean_token_accuracy" in log for log in losses)
+
+
+class Tracker(ModuleType):
+    """Stands in for W&B or Trackio: knows a current run, and keeps what is logged."""
+
+    def __init__(self, name, run):
+        super().__init__(name)
+        self.logs, self.run = [], run
+        self.context_vars = SimpleNamespace(current_run=ContextVar("run", default=run))
+
+    def log(self, values):
+        self.logs.append(values)
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+@pytest.mark.parametrize("run", ["a run", None])
+def test_a_trackers_current_run_gets_the_values(tmp_path, forgetting, monkeypatch, name, run):
+    tracker = Tracker(name, run)
+    monkeypatch.setitem(sys.modules, name, tracker)
+    forgetting(*WRONG)
+    script = trainer(tmp_path, RegressionGuard(known(), every=2))
+    script.args.report_to = [name]  # later than the Trainer looks for the library itself
+    script.train()
+
+    seen = {log["train/global_step"]: log["train/guard/accuracy"] for log in tracker.logs}
+    assert seen == (LEVELS if run else {})
 
 
 def test_its_history_can_be_read(tmp_path, forgetting):

@@ -1,0 +1,54 @@
+"""Write values to the dashboards of a Trainer's `report_to` without the Trainer at hand."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback, rewrite_logs
+from transformers.integrations.integration_utils import default_logdir
+
+__all__ = ["Reporters"]
+
+
+class Reporters:
+    """TensorBoard, W&B and Trackio, as far as `report_to` names them.
+
+    W&B and Trackio know the current run of a process, so values join the Trainer's. TensorBoard
+    shows one event file per folder, so values go to a run named `guard` beside the Trainer's.
+    """
+
+    def __init__(self, args: TrainingArguments) -> None:
+        names = args.report_to or []
+        self._trackers = [name for name in ("wandb", "trackio") if name in names]
+        self._board = TensorBoardCallback() if "tensorboard" in names else None
+        if self._board is not None:
+            folder = self._board.logging_dir or Path(args.output_dir, default_logdir())
+            self._board.logging_dir = str(Path(folder, "guard"))
+
+    def log(
+        self,
+        values: dict[str, float],
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+    ) -> None:
+        """Write the values at the current step, under the names that the Trainer would use."""
+        if self._board is not None:
+            self._board.on_log(args, state, control, logs=values)
+        for name in self._trackers:
+            tracker = import_module(name)
+            if _current_run(tracker) is not None:
+                tracker.log({**rewrite_logs(values), "train/global_step": state.global_step})
+
+    def close(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        """Close the event file."""
+        if self._board is not None:
+            self._board.on_train_end(args, state, control)
+
+
+def _current_run(tracker: Any) -> Any:
+    """Return the run that the Trainer has begun; without one a tracker's `log` would raise."""
+    if tracker.__name__ == "trackio":
+        return tracker.context_vars.current_run.get()
+    return tracker.run
