@@ -1,4 +1,4 @@
-"""Draw what many runs came to: means over seeds with their intervals, on the paper of `plots`.
+"""Draw what many runs showed: means over seeds with their intervals, in the style of `plots`.
 
 The line tells the method: solid for full fine-tuning, dashed for LoRA. The colour tells what is
 measured: NEW is the task, OLD the classics.
@@ -15,7 +15,7 @@ from caplab.plots.picture import INK, METHODS, NEW, NEW_WORDS, OLD, PALE, Pictur
 from caplab.study.atlas import Atlas
 from caplab.study.matching import check_task
 from caplab.support.errors import BadInput, require_type
-from caplab.support.text import format_number, format_rate
+from caplab.support.text import format_number, format_percent, format_rate
 
 __all__ = ["dose", "frontier", "ranks", "rates"]
 
@@ -38,7 +38,7 @@ def rates(atlas: Atlas, *, task: float = 0.9) -> Picture:
     _check(atlas, task)
     found = {method: _swept(atlas, method) for method in METHODS if _has(atlas, method)}
     note = f"{_about(atlas)}\n{_BAND.format(len(atlas.seeds))}; all questions asked at the end"
-    title = _and([_first_rate(method, table, task) for method, table in found.items()])
+    title = _sentence([_first_rate(method, table, task) for method, table in found.items()])
     picture = Picture(title, 10.0, 4.8, note)
     panels = picture.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, (method, table) in zip(panels, found.items(), strict=True):
@@ -55,14 +55,14 @@ def rates(atlas: Atlas, *, task: float = 0.9) -> Picture:
 def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "full") -> Picture:
     """Draw task and classics against the share of old text, original and written by the model.
 
-    At one learning rate: the highest that was tried with replay, if none is given, since there is
-    most to be kept.
+    All at one learning rate: by default the highest that was tried with replay, where there is most
+    to lose.
     """
     _check(atlas)
     replayed = atlas.select(method=method, replay=lambda share: share > 0)
     rate = learning_rate or max(replayed.runs["learning_rate"])
     runs = atlas.select(method=method, learning_rate=rate)
-    tables = _doses(runs, method)
+    tables = _doses(runs)
     note = f"{_about(atlas)}, {METHODS[method]} {format_rate(rate)}; {_DOSES}\n"
     picture = Picture(_dose_finding(tables), 8.0, 5.2, note + _BAND.format(len(runs.seeds)))
     axes = picture.subplots()
@@ -73,7 +73,7 @@ def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "ful
         _both(axes, [shares.index(share) for share in table["replay"]], table, line)
         task, classics = _ends(table)
         names += [task] * (not names) + [(classics[0], f"classics, {_SOURCES[source]}", OLD)]
-    axes.set_xticks(range(len(shares)), [f"{100 * share:g} %" for share in shares])
+    axes.set_xticks(range(len(shares)), [format_percent(share) for share in shares])
     axes.set(xlabel="share of old text in training", ylabel="accuracy")
     name_ends(axes, names)
     return picture
@@ -82,8 +82,8 @@ def dose(atlas: Atlas, *, learning_rate: float | None = None, method: str = "ful
 def ranks(atlas: Atlas, *, learning_rate: float | None = None, task: float = 0.9) -> Picture:
     """Draw LoRA's ranks twice: at one learning rate, and where each reaches one task accuracy.
 
-    The rate is the highest that every rank was tried at, if none is given; the task accuracy is
-    lowered until every rank reaches it in every seed.
+    The rate is by default the highest that every rank was tried at; the task accuracy is lowered
+    until every rank reaches it in every seed.
     """
     _check(atlas, task)
     lora = atlas.select(method="lora", target_modules="all-linear", replay=0)
@@ -95,7 +95,14 @@ def ranks(atlas: Atlas, *, learning_rate: float | None = None, task: float = 0.9
     picture = Picture(_ranks_finding(rate, fixed, level, equal), 10.0, 4.8, note)
     left, right = picture.subplots(1, 2, sharey=True)
     _both(left, [known.index(rank) for rank in fixed["rank"]], fixed, _LINES["lora"])
-    _band(right, [known.index(r) for r in equal["rank"]], equal, "classics", OLD, _LINES["lora"])
+    _band(
+        right,
+        [known.index(r) for r in equal["rank"]],
+        equal,
+        "classics_accuracy",
+        OLD,
+        _LINES["lora"],
+    )
     for axes, title in (
         (left, f"at a rate of {format_rate(rate)}"),
         (right, f"at task {format_number(level)}"),
@@ -124,11 +131,11 @@ def frontier(atlas: Atlas, by: str = "method", *, task: float = 0.9) -> Picture:
     picture = Picture(_frontier_finding(table, by, task), 8.0, 5.2, note)
     axes, names = picture.subplots(), []
     shades = [INK, OLD, NEW, PALE]
-    for place, (group, rows) in enumerate(table.groupby(by)):
-        colour = INK if by == "method" else shades[place % len(shades)]
+    for index, (group, rows) in enumerate(table.groupby(by)):
+        colour = INK if by == "method" else shades[index % len(shades)]
         line = _LINES.get(str(group), _LINES["full"]) | {"marker": "None", "linewidth": 3}
-        _band(axes, rows["task"], rows, "classics", colour, line)
-        names.append((rows["classics"].iloc[-1], _group(by, group), colour))
+        _band(axes, rows["task_accuracy"], rows, "classics_accuracy", colour, line)
+        names.append((rows["classics_accuracy"].iloc[-1], _group(by, group), colour))
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, high - _NARROWEST), high)
     axes.set(xlabel="task accuracy: learned →", ylabel="classics accuracy: kept →")
@@ -150,27 +157,29 @@ def _check(atlas: Atlas, task: float = 0.9) -> None:
 # ---------------------------------------------------------------- lines and bands
 
 
-def _both(axes: Axes, places: Any, table: pd.DataFrame, line: dict[str, Any]) -> None:
-    """Draw the task and the classics over the same places."""
-    _band(axes, places, table, "task", NEW, line)
-    _band(axes, places, table, "classics", OLD, line)
+def _both(axes: Axes, x: Any, table: pd.DataFrame, line: dict[str, Any]) -> None:
+    """Draw the task and the classics over the same values of x."""
+    _band(axes, x, table, "task_accuracy", NEW, line)
+    _band(axes, x, table, "classics_accuracy", OLD, line)
     axes.yaxis.set_major_formatter(tick)
     on_paper(axes, "both")
 
 
 def _band(
-    axes: Axes, places: Any, table: pd.DataFrame, name: str, colour: str, line: dict[str, Any]
+    axes: Axes, x: Any, table: pd.DataFrame, name: str, colour: str, line: dict[str, Any]
 ) -> None:
     """Draw a mean with the interval around it."""
     style: dict[str, Any] = {"color": colour, "linewidth": 2.5, "markersize": 6} | line
-    axes.plot(places, table[name], **style)
+    axes.plot(x, table[name], **style)
     low, high = table[f"{name}_low"], table[f"{name}_high"]
-    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _ends(table: pd.DataFrame) -> list[tuple[float, str, str]]:
+    """Return height, words and colour of the names at the right ends of both lines."""
     last = table.iloc[-1]
-    return [(last["task"], "task", NEW_WORDS), (last["classics"], "classics", OLD)]
+    task = (last["task_accuracy"], "task", NEW_WORDS)
+    return [task, (last["classics_accuracy"], "classics", OLD)]
 
 
 # ---------------------------------------------------------------- what is drawn
@@ -185,18 +194,18 @@ def _swept(atlas: Atlas, method: str) -> pd.DataFrame:
     return atlas.sweeps("method").select(method=method).summary("learning_rate")
 
 
-def _doses(runs: Atlas, method: str) -> dict[str, pd.DataFrame]:
-    """Return the shares of each source, both of which begin with none."""
-    plain = runs.sweeps("replay").select(replay=0)
+def _doses(runs: Atlas) -> dict[str, pd.DataFrame]:
+    """Return a table for each source of old text; each begins with the runs without any."""
+    plain = runs.sweeps("replay").select(replay=0).summary("replay")
     tables = {}
     for source in sorted(set(runs.runs["replay_source"])):
         mixed = runs.select(replay=lambda share: share > 0, replay_source=source)
-        parts = [plain.summary("replay"), mixed.summary("replay")]
-        tables[source] = pd.concat(parts, ignore_index=True)
+        tables[source] = pd.concat([plain, mixed.summary("replay")], ignore_index=True)
     return tables
 
 
 def _common_rate(lora: Atlas, known: Sequence[int]) -> float:
+    """Return the highest rate that every rank was tried at."""
     tried = [set(lora.select(rank=rank).runs["learning_rate"]) for rank in known]
     if shared := set.intersection(*tried):
         return float(max(shared))
@@ -207,36 +216,37 @@ def _reached_by_all(atlas: Atlas, by: str, task: float) -> tuple[float, pd.DataF
     """Lower the task accuracy until every group reaches it in every seed."""
     for level in (round(task - 0.05 * down, 2) for down in range(int(task / 0.05))):
         table = atlas.matched(level, by)
-        if table["classics"].notna().all():
+        if table["classics_accuracy"].notna().all():
             return level, table
     raise BadInput(f"There is no task accuracy that every {by} reaches in every seed.")
 
 
 def _values(atlas: Atlas, name: str) -> str:
+    """List the values of a numeric field."""
     return ", ".join(f"{value:g}" for value in sorted(set(atlas.runs[name])))
 
 
 def _about(atlas: Atlas) -> str:
-    steps = _values(atlas, "steps")
-    return f"{atlas.about.get('subject', 'a model')}, {steps} steps"
+    """Say for the note whose runs these are and how long they were."""
+    return f"{atlas.about.get('subject', 'a model')}, {_values(atlas, 'steps')} steps"
 
 
 # ---------------------------------------------------------------- in words
 
 
 def _first_rate(method: str, table: pd.DataFrame, task: float) -> str:
-    learned = table[table["task"] >= task]
-    name = METHODS[method]
+    """Say from which rate on a method learns the task, and what it keeps there."""
+    learned, name = table[table["task_accuracy"] >= task], METHODS[method]
     if learned.empty:
-        most = table.loc[table["task"].idxmax()]
-        reached = format_number(most["task"])
-        return f"{name} never reaches task {format_number(task)} (at most {reached})"
+        most = format_number(table["task_accuracy"].max())
+        return f"{name} never reaches task {format_number(task)} (at most {most})"
     first = learned.iloc[0]
-    rate, kept = format_rate(first["learning_rate"]), format_number(first["classics"])
+    rate, kept = format_rate(first["learning_rate"]), format_number(first["classics_accuracy"])
     return f"{name} learns the task from {rate} on and keeps {kept} of the classics there"
 
 
-def _and(parts: Sequence[str]) -> str:
+def _sentence(parts: Sequence[str]) -> str:
+    """Join parts with semicolons, and begin with a capital."""
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
 
@@ -245,33 +255,32 @@ def _dose_finding(tables: dict[str, pd.DataFrame]) -> str:
     """Tell what is kept without old text, with the usual tenth, and with the most there was."""
     parts = []
     for source, table in tables.items():
-        kept = dict(zip(table["replay"], table["classics"], strict=True))
-        some = [f"{format_number(kept[s])} with {100 * s:g} %" for s in _telling(list(kept))]
+        kept = dict(zip(table["replay"], table["classics_accuracy"], strict=True))
+        shares = [share for share in kept if share in (0.1, max(kept))]
+        some = [f"{format_number(kept[share])} with {format_percent(share)}" for share in shares]
         parts.append(f"{_SOURCES[source]} {', '.join(some)}")
-    none = format_number(next(iter(tables.values()))["classics"].iloc[0])
+    none = format_number(next(iter(tables.values()))["classics_accuracy"].iloc[0])
     return f"Classics kept: {none} without old text; {'; '.join(parts)}"
-
-
-def _telling(shares: list[float]) -> list[float]:
-    return [share for share in shares if share == 0.1 or share == max(shares)]
 
 
 def _ranks_finding(rate: float, fixed: pd.DataFrame, level: float, equal: pd.DataFrame) -> str:
     names = f"ranks {fixed['rank'].iloc[0]:g} and {fixed['rank'].iloc[-1]:g}"
     one, two = (
-        " and ".join(format_number(t["classics"].iloc[at]) for at in (0, -1))
-        for t in (fixed, equal)
+        " and ".join(format_number(table["classics_accuracy"].iloc[row]) for row in (0, -1))
+        for table in (fixed, equal)
     )
     at = f"at task {format_number(level)} they keep {two}"
-    return _and([f"at a rate of {format_rate(rate)}, {names} keep {one} of the classics", at])
+    return _sentence([f"at a rate of {format_rate(rate)}, {names} keep {one} of the classics", at])
 
 
 def _frontier_finding(table: pd.DataFrame, by: str, task: float) -> str:
     """Compare the groups at a task accuracy that as many as possible reach."""
-    counts = table[table["task"] <= task].groupby("task")["classics"].count()
+    counts = table[table["task_accuracy"] <= task].groupby("task_accuracy")[by].count()
     shared = counts[counts == counts.max()].index.max()
-    rows = table[table["task"] == shared].sort_values("classics", ascending=False)
-    kept = [f"{_group(by, row[by])} {format_number(row['classics'])}" for _, row in rows.iterrows()]
+    rows = table[table["task_accuracy"] == shared]
+    rows = rows.sort_values("classics_accuracy", ascending=False)
+    levels = zip(rows[by], rows["classics_accuracy"], strict=True)
+    kept = [f"{_group(by, group)} {format_number(level)}" for group, level in levels]
     level = format_number(shared)
     return f"Kept of the classics at an equal task accuracy of {level}: {', '.join(kept)}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from caplab.support.errors import BadInput, explaining_failure, require_type, short_repr
+from caplab.support.errors import BadInput, explaining_failure, is_count, require_type, short_repr
 from caplab.support.files import read_text
 from caplab.training.recipe import Recipe
 
@@ -25,7 +25,7 @@ def grid(**axes: Any) -> list[Recipe]:
 
 
 def _values(name: str, given: Any) -> list[Any]:
-    """Return an axis as a list; a tuple of layers is one value, not several."""
+    """Return the values of a field as a list; a tuple of layers is one value, not several."""
     single = isinstance(given, str) or not isinstance(given, Iterable)
     values = [given] if single or (name, type(given)) == ("target_modules", tuple) else list(given)
     if not values:
@@ -34,7 +34,7 @@ def _values(name: str, given: Any) -> list[Any]:
 
 
 def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> list[Recipe]:
-    """Refuse at the door what would fail in every worker; keep one of equal recipes."""
+    """Refuse what would fail in every worker, before any starts; drop equal recipes."""
     require_type(recipes, (Recipe, Iterable), "A sweep takes Recipes, such as grid(...) makes")
     given = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     if strangers := [recipe for recipe in given if not isinstance(recipe, Recipe)]:
@@ -47,7 +47,7 @@ def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> 
         raise BadInput(
             f"n_jobs counts processes, and -1 means all cores; it is {short_repr(n_jobs)}."
         )
-    if every is not None and (type(every) is not int or every < 1):
+    if every is not None and not is_count(every, 1):
         raise BadInput(
             f"every counts the steps from one point to the next, not {short_repr(every)}."
         )
@@ -55,9 +55,9 @@ def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> 
 
 
 def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
-    """Read the recipes of a TOML grid, and every how many steps to look; see docs/sweeps.md.
+    """Read recipes, and how often to look at a run, from a TOML file; see docs/sweeps.md.
 
-    A field at the top holds for all; each `[[grid]]` is combined for itself.
+    Fields at the top hold for all recipes; each `[[grid]]` is combined by itself.
     """
     text = read_text(path, "grid")
     with explaining_failure(f"{os.fspath(path)!r} is not a grid"):

@@ -1,4 +1,4 @@
-"""What several seeds say together: a mean, and the interval that Student's t puts around it.
+"""Pool several seeds: a mean, and the interval that Student's t puts around it.
 
 The interval tells how a recipe fares with another seed, on the same questions.
 """
@@ -11,11 +11,11 @@ from scipy.stats import t as student
 
 __all__ = ["bounded", "interval"]
 
-SHARES = ["task", "classics", "smooth"]  # they lie between 0 and 1, and so do their intervals
+SHARES = ["task_accuracy", "classics_accuracy", "smooth"]  # between 0 and 1, as their intervals
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Return the mean over seeds and its 95 % interval; one seed has none."""
+    """Return the mean over seeds and its 95 % interval; a single seed has no interval."""
     found = np.array([value for value in values if not math.isnan(value)])
     if not len(found):
         return math.nan, math.nan, math.nan
@@ -27,7 +27,7 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def bounded(name: str, low: float, high: float) -> dict[str, float]:
-    """Name an interval's ends, cut where no value can lie."""
+    """Name an interval's ends, and clip those of a share to 0 and 1."""
     if name in SHARES:
         low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
     return {f"{name}_low": low, f"{name}_high": high}

@@ -1,4 +1,4 @@
-"""Keep each run of a sweep as it ends: one file a run, whole or not at all."""
+"""Keep each run of a sweep as soon as it ends: one file for each, whole or not at all."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ class RunStore:
         self.folder = store / _checksum(json.dumps(circumstances, sort_keys=True))[:12]
 
     def make(self) -> None:
-        """Make the folder, before anything is computed that could not be kept."""
+        """Make the folder; a sweep does so first, lest it compute what it cannot keep."""
         with explaining_failure(f"The store {str(self.folder.parent)!r} cannot be used"):
             self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -30,7 +30,7 @@ class RunStore:
         write_atomically(self._path(recipe_of(record)), f"{_checksum(body)}\n{body}")
 
     def find(self, recipe: Recipe) -> dict[str, Any] | None:
-        """Return a recipe's run; a file that is damaged is set aside, and the run is missing."""
+        """Return a recipe's run, or None; a damaged file is set aside, and counts as missing."""
         path = self._path(recipe)
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -40,10 +40,10 @@ class RunStore:
             raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
         checksum, _, body = text.partition("\n")
         record: dict[str, Any] = json.loads(body) if checksum == _checksum(body) else {}
-        if record and recipe_of(record) == recipe:  # another's file may have been given this name
+        if record and recipe_of(record) == recipe:  # else the file was renamed
             return record
         aside = path.with_suffix(".damaged")
-        with suppress(FileNotFoundError):  # who shares the store was quicker
+        with suppress(FileNotFoundError):  # another sweep on this store was quicker
             os.replace(path, aside)
         warnings.warn(
             f"{path} is damaged: it is set aside as {aside.name}, and the run is made again.",

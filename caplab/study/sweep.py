@@ -1,9 +1,9 @@
 """Run many recipes, on this machine or on a cluster, and keep every run that ended.
 
-joblib spreads the runs, so the engine is whatever joblib is told: processes of this machine, or a
-Dask cluster inside `joblib.parallel_config(backend="dask")`. Each run is computed by one thread,
-wherever it runs: that is how several share a machine's cores without waiting for one another, and
-why the engine does not change the numbers.
+joblib distributes the runs, so they go wherever joblib is told: to processes of this machine, or to
+a Dask cluster inside `joblib.parallel_config(backend="dask")`. Each run is computed by one thread,
+wherever that is: so several runs share a machine's cores without waiting for one another, and the
+numbers do not depend on the backend.
 """
 
 import os
@@ -51,24 +51,24 @@ def sweep(
 ) -> Atlas:
     """Run every recipe on a subject and gather the runs in an `Atlas`.
 
-    `n_jobs` processes share the work: one per core if it is left out, one in all on a GPU. `every`
+    `n_jobs` processes share the work; by default one per core, or a single one on a GPU. `every`
     counts the steps between two points, as in `fine_tune`. With a folder as `store` each run is
-    kept there as soon as it ends; the same call goes on where an earlier one was broken off.
+    kept there as soon as it ends, and the same call later resumes an interrupted sweep.
 
     A recipe that fails is listed in `atlas.failed`, with the reason, and the others go on; the next
-    sweep tries it again. What a dying worker had in its hands is done again.
+    sweep tries it again. If a worker process dies, the runs it was given are repeated.
     """
     wanted = checked_recipes(recipes, n_jobs, every)
     with prepared_setup(subject, every) as setup, _folder(store) as folder:
         runs = RunStore(Path(folder), setup.circumstances)
         failed = _fill(runs, setup, wanted, n_jobs, kept=store is not None)
         records = [record for recipe in wanted if (record := runs.find(recipe))]
-        return Atlas.of(records, _about(setup), failed)
+        return Atlas.of(records, _provenance(setup), failed)
 
 
 @contextmanager
 def _folder(store: str | os.PathLike[str] | None) -> Iterator[str]:
-    """Give the store's folder, or one that is gone afterwards."""
+    """Yield the folder of the store; without a store, a temporary one."""
     if store is not None:
         yield str(as_path(store))
         return
@@ -76,21 +76,21 @@ def _folder(store: str | os.PathLike[str] | None) -> Iterator[str]:
         yield folder
 
 
-def _about(setup: SweepSetup) -> dict[str, Any]:
-    """Say what was run, by what and when."""
+def _provenance(setup: SweepSetup) -> dict[str, Any]:
+    """Record which subject was tuned, with which versions, on which machine, and when."""
     names = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
     return {
         "subject": setup.name,
         **setup.circumstances,
         "versions": {"caplab": __version__} | {name: version(name) for name in names},
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{_processor_name()}, {os.cpu_count()} cores, {platform.system()}",
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def _processor() -> str:
-    """Name the processor: only Linux needs to be asked in a way of its own."""
+def _processor_name() -> str:
+    """Return the model name of the processor; on Linux `platform` knows its architecture only."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -107,7 +107,10 @@ def _fill(
     """Run what the store lacks; return the recipes that failed, with their reasons."""
     runs.make()
     missing = [recipe for recipe in wanted if runs.find(recipe) is None]
-    with _progress(len(wanted), len(missing)) as bar:
+    known = {"desc": "sweep", "unit": "run", "total": len(wanted)}
+    known |= {"initial": len(wanted) - len(missing), "delay": _PATIENCE, "leave": False}
+    # Without smoothing the bar divides by the mean over all runs: single ones differ too much.
+    with tqdm(**known, smoothing=0) as bar:
         workers = Workers(runs, setup, n_jobs or count_workers(setup), bar)
         try:
             workers.work(missing)
@@ -119,18 +122,12 @@ def _fill(
     return workers.failed
 
 
-def _progress(total: int, missing: int) -> Any:
-    """Show how far the sweep is; the mean over all runs tells the time left best."""
-    known = {"desc": "sweep", "unit": "run", "total": total, "initial": total - missing}
-    return tqdm(**known, smoothing=0, delay=_PATIENCE, leave=False)
-
-
 # ---------------------------------------------------------------- before it begins
 
 
 @dataclass(frozen=True)
 class SweepEstimate:
-    """How much a sweep will be, and how long it will take."""
+    """How many runs a sweep will make, and how long they will take."""
 
     runs: int
     stored: int
@@ -152,7 +149,7 @@ def estimate_sweep(
     store: str | os.PathLike[str] | None = None,
     every: int | None = None,
 ) -> SweepEstimate:
-    """Say how many runs a sweep would be and how long it would take, by a few short runs here."""
+    """Estimate how many runs a sweep would make and how long they take, by a few short runs."""
     wanted = checked_recipes(recipes, n_jobs, every)
     with prepared_setup(subject, every) as setup, _folder(store) as folder:
         runs = RunStore(Path(folder), setup.circumstances)
@@ -164,23 +161,25 @@ def estimate_sweep(
 
 
 class _Pace:
-    """How long a method's runs take: a start, and so much for each step with its points."""
+    """How long the runs of a method take: a fixed start, and a time for each step."""
 
     SHORT, LONG = 5, 15
 
     def __init__(self, setup: SweepSetup, method: Any) -> None:
         recipe = Recipe(method=method, learning_rate=0.0, steps=self.SHORT)
-        attempt_run(setup, recipe)  # the first run of a process also loads and asks the base
-        short, long = (_timed(setup, recipe.change(steps=n)) for n in (self.SHORT, self.LONG))
+        attempt_run(
+            setup, recipe
+        )  # not timed: the first run also loads the model and scores the base
+        short, long = (_seconds_of(setup, recipe.change(steps=n)) for n in (self.SHORT, self.LONG))
         self._step = max(0.0, long - short) / (self.LONG - self.SHORT)
         self._start = max(0.0, short - self.SHORT * self._step)
 
     def seconds(self, recipe: Recipe) -> float:
-        """Return how long a recipe will take."""
+        """Estimate how long a recipe will take; a step takes as long as its batch is large."""
         return self._start + self._step * recipe.steps * recipe.batch_size / Recipe.batch_size
 
 
-def _timed(setup: SweepSetup, recipe: Recipe) -> float:
+def _seconds_of(setup: SweepSetup, recipe: Recipe) -> float:
     start = perf_counter()
     setup.run(recipe)
     return perf_counter() - start

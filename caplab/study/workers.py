@@ -1,4 +1,4 @@
-"""Run recipes in processes, here or on a cluster, and go on when one of them dies."""
+"""Run recipes in worker processes, here or on a cluster, and go on when one of them dies."""
 
 import ctypes
 import json
@@ -33,39 +33,39 @@ Model = str | os.PathLike[str] | Subject
 _FORMAT = 1  # of a stored run; goes up when the same recipe would give other numbers
 _PATIENCE_FOR_DASK = 10  # seconds until a scheduler must have answered
 _TRIM, _MAP, _LARGE = -1, -3, 1 << 25  # of malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; 32 MB
-_LIVES = 2  # workers that a recipe may lose before it is tried alone
+_LIVES = 2  # deaths of a worker that a recipe may be present at before it is tried alone
 
 
 @dataclass(frozen=True)
 class SweepSetup:
-    """What a worker needs beside the recipe: which model, and how often to look."""
+    """What a worker needs besides the recipe: which model, and how often to look at a run."""
 
     model: str
     name: str
-    weights: str  # their digest: a worker that finds others under this name refuses
+    weights: str  # their digest: a worker that loads other weights under this name refuses
     device: str
     dtype: str
     every: int | None
 
     @classmethod
     def of(cls, model: str, every: int | None, name: str = "", **where: Any) -> "SweepSetup":
-        """Load the model once here, to know what the workers are to find."""
+        """Load the model once here, to record what the workers have to find."""
         subject = load(model, **where)
         dtype = str(next(subject.model.parameters()).dtype).removeprefix("torch.")
         weights = digest(subject.model)
         return cls(model, name or subject.name, weights, str(subject.device), dtype, every)
 
     def run(self, recipe: Recipe) -> dict[str, Any]:
-        """Run a recipe, and return what is kept of it."""
+        """Run a recipe, and return the record that is kept of it."""
         with one_thread():
             run = fine_tune(_open(self), recipe, every=self.every, on_point=lambda _: None)
         if run.stopped and not run.trouble:
-            raise KeyboardInterrupt  # which fine_tune takes for a wish to see what there is
+            raise KeyboardInterrupt  # fine_tune returned the part that it had: no whole run
         return _record(run)
 
     @property
     def circumstances(self) -> dict[str, Any]:
-        """Say what decides a run's numbers beside its recipe."""
+        """Return what decides the numbers of a run besides its recipe."""
         exams = {name: exam(name).fingerprint for name in ("classics", "task")}
         known = {"weights": self.weights, "dtype": self.dtype, "every": self.every}
         return known | {"exams": exams, "format": _FORMAT}
@@ -73,13 +73,12 @@ class SweepSetup:
 
 @contextmanager
 def prepared_setup(subject: Model, every: int | None) -> Iterator[SweepSetup]:
-    """Put the subject where workers can load it."""
+    """Save a subject that is in memory, so that workers can load it; name any other."""
     if not isinstance(subject, Subject):
         name = os.fspath(subject) if isinstance(subject, os.PathLike) else subject
-        # Workers may not have the variable, so it is read here.
-        yield SweepSetup.of(
-            os.environ.get("CAPLAB_MODEL", name) if name == "pocket" else name, every
-        )
+        if name == "pocket":  # workers may lack the variable that replaces it, so read it here
+            name = os.environ.get("CAPLAB_MODEL", name)
+        yield SweepSetup.of(name, every)
         return
     with TemporaryDirectory() as folder:
         without_adapter(subject.model).save_pretrained(folder)
@@ -102,9 +101,10 @@ def _open(setup: SweepSetup) -> Subject:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep what a step frees, for the next step takes it again.
+    """Let glibc keep the memory that a step frees: the next step allocates the same again.
 
-    Dask starts its workers with a variable against that: a training took 1.6 times as long there.
+    Dask starts its workers with a variable that makes glibc return it to the system each time; a
+    training took 1.6 times as long that way.
     """
     allocator = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if allocator and "MALLOC_TRIM_THRESHOLD_" in os.environ:
@@ -113,7 +113,7 @@ def _keep_memory() -> None:
 
 
 def _record(run: Run) -> dict[str, Any]:
-    """Write down a run: its points, and what the whole exams said before and after."""
+    """Record a run: its points, and its scores on the whole exams before and after."""
     return {
         "recipe": json.loads(run.recipe.to_json()),
         "points": [asdict(point) for point in run.points],
@@ -127,14 +127,14 @@ def _record(run: Run) -> dict[str, Any]:
 
 
 def _levels(cards: Mapping[str, Scorecard], when: str) -> dict[str, float]:
-    """Return what two scorecards come to."""
+    """Return the scores of a pair of scorecards, under the names that stored runs use."""
     classics, task = cards[when], cards[f"{when}_task"]
     levels = {"task": task.accuracy, "classics": classics.accuracy, "smooth": classics.smooth}
     return levels | {"language_loss": classics.language_loss} | classics.by_capability
 
 
 def attempt_run(setup: SweepSetup, recipe: Recipe) -> dict[str, Any]:
-    """Run a recipe in a worker; what fails comes back as a reason, for the others go on."""
+    """Run a recipe in a worker; return a failure as a reason, because the other recipes go on."""
     try:
         return setup.run(recipe)
     except Exception as error:
@@ -143,7 +143,7 @@ def attempt_run(setup: SweepSetup, recipe: Recipe) -> dict[str, Any]:
 
 
 def count_workers(setup: SweepSetup) -> int:
-    """Count the processes: what joblib was told, else one per core, or one on a GPU."""
+    """Return as many processes as joblib was told, or one per core, or one on a GPU."""
     told = int(joblib.effective_n_jobs())
     return told if told > 1 else cores() if setup.device == "cpu" else 1
 
@@ -151,70 +151,74 @@ def count_workers(setup: SweepSetup) -> int:
 class Workers:
     """Run recipes through joblib, and go on when a worker dies.
 
-    Nobody can tell which of the recipes in hand killed a worker. All of them are tried again with
-    the others. Who was there twice works alone from then on; if that worker dies as well, the
-    recipe is to blame.
+    When a worker dies, joblib breaks off all that it was given, and cannot tell which recipe the
+    worker had. So all of them are suspects, and are tried again together with the rest: most were
+    there by chance, and being there by chance twice is rare. A recipe that was there twice is tried
+    alone. If a worker dies of it then, the recipe is to blame, and is given up.
     """
 
     def __init__(self, runs: RunStore, setup: SweepSetup, workers: int, bar: Any) -> None:
         self.failed: dict[Recipe, str] = {}
         self._store, self._setup, self._workers, self._bar = runs, setup, workers, bar
         self._left: dict[Recipe, None] = {}  # a set that keeps its order
-        self._in_hand: set[Recipe] = set()
-        self._deaths: Counter[Recipe] = Counter()
+        self._suspects: set[Recipe] = set()  # given to joblib, and not back yet
+        self._deaths: Counter[Recipe] = Counter()  # how often each was a suspect
 
     def work(self, recipes: list[Recipe]) -> None:
         """Run every recipe until it has ended or failed."""
         self._left = dict.fromkeys(recipes)
         while self._left:
             together = [recipe for recipe in self._left if self._deaths[recipe] < _LIVES]
-            self._in_hand.clear()
+            self._suspects.clear()
             try:
+                # Those that are tried alone come last: the others are safe by then.
                 self._run(together or [next(iter(self._left))])
             except _deadly():
-                self._deaths.update(self._in_hand)
+                self._deaths.update(self._suspects)
                 if not together:
-                    self._give_up(*self._in_hand)
+                    (guilty,) = self._suspects
+                    reason = f"its worker died {self._deaths[guilty]} times, at last working alone"
+                    self._finish(guilty, f"{reason}: too little memory?")
 
     def _run(self, recipes: list[Recipe]) -> None:
+        """Run recipes side by side, and keep each record as it arrives."""
         workers = min(self._workers, len(recipes))
+        # Unordered, and in batches of one: a run must not wait unsaved for an earlier one.
         parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
-        tasks = (joblib.delayed(attempt_run)(self._setup, recipe) for recipe in self._hand(recipes))
+        tasks = (
+            joblib.delayed(attempt_run)(self._setup, recipe)
+            for recipe in self._noting_suspects(recipes)
+        )
         for record in parallel(tasks):
-            self._put_away(record)
+            recipe, reason = recipe_of(record), record.get("reason")
+            if reason is None:
+                self._store.keep(record)
+            self._suspects.discard(recipe)
+            self._finish(recipe, reason)
 
-    def _hand(self, recipes: list[Recipe]) -> Iterator[Recipe]:
-        """Note down what joblib takes, a few more than there are workers."""
+    def _noting_suspects(self, recipes: list[Recipe]) -> Iterator[Recipe]:
+        """Note which recipes joblib takes: it takes a few more than there are workers."""
         for recipe in recipes:
-            self._in_hand.add(recipe)
+            self._suspects.add(recipe)
             yield recipe
 
-    def _put_away(self, record: dict[str, Any]) -> None:
-        recipe = recipe_of(record)
-        if "reason" in record:
-            self.failed[recipe] = record["reason"]
-        else:
-            self._store.keep(record)
-        self._in_hand.discard(recipe)
+    def _finish(self, recipe: Recipe, reason: str | None) -> None:
+        """Cross a recipe off the list; with a reason, as one that failed."""
+        if reason is not None:
+            self.failed[recipe] = reason
         self._left.pop(recipe, None)
-        self._bar.update()
-
-    def _give_up(self, recipe: Recipe) -> None:
-        reason = f"its worker died {self._deaths[recipe]} times, at last working alone"
-        self.failed[recipe] = f"{reason}: too little memory?"
-        self._left.pop(recipe)
         self._bar.update()
 
 
 def _deadly() -> tuple[type[BaseException], ...]:
-    """Name the errors that say a worker died; Dask's is known only where Dask is in use."""
+    """Return the errors that say a worker died; Dask's counts only where Dask is in use."""
     dask = sys.modules.get("distributed")
     return (BrokenExecutor, *([dask.KilledWorker] if dask else []))
 
 
 @contextmanager
 def on_dask(address: str | None) -> Iterator[None]:
-    """Let joblib run on the Dask cluster at an address; without one, where it did."""
+    """Let joblib use the Dask cluster at an address; without an address, change nothing."""
     if address is None:
         yield
         return
