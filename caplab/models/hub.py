@@ -1,4 +1,4 @@
-"""Find the folder of a model: shipped with the lab, on this disk, or on the hub."""
+"""Find a model's folder: shipped with the lab, on this disk, or downloaded from the hub."""
 
 import hashlib
 import re
@@ -31,7 +31,7 @@ _PARTS = re.compile(rf"model[^/]*\.safetensors|{ADAPTER}|[^/]+\.(json|txt|jinja|
 
 
 def find_folder(name: str) -> Path:
-    """Find the folder of a model: shipped with the lab, on this disk, or downloaded."""
+    """Return the folder of a model; download the model if it is not on this disk."""
     if name == "pocket":
         return Path(str(files("caplab") / "assets" / "pocket"))
     path = as_path(name)
@@ -46,7 +46,7 @@ def find_folder(name: str) -> Path:
 
 
 def _cached(name: str) -> Path | None:
-    """Return the copy of a hub model on this disk if it is whole: that needs no network."""
+    """Return the folder of a hub model that is complete on this disk: that needs no network."""
     from huggingface_hub import try_to_load_from_cache
 
     for file, check in (("config.json", check_folder), ("adapter_config.json", check_adapter)):
@@ -59,13 +59,13 @@ def _cached(name: str) -> Path | None:
 
 
 def _download(name: str) -> Path:
-    """Download the parts of a hub model that are needed, their size said beforehand."""
+    """Download the files of a hub model that the lab needs; print their size first."""
     from huggingface_hub import snapshot_download
 
-    files = _hub_files(name)
-    wanted = {file: facts for file, facts in files.items() if _PARTS.fullmatch(file)}
+    found = _hub_files(name)
+    wanted = {file: facts for file, facts in found.items() if _PARTS.fullmatch(file)}
     if not any(file.endswith(".safetensors") for file in wanted):
-        refuse_pickles(name, list(files))
+        refuse_pickles(name, list(found))
         raise BadInput(
             f"{name} has no weights in safetensors on the hub, so the lab cannot load it."
         )
@@ -73,7 +73,7 @@ def _download(name: str) -> Path:
     _check_room(size, name)
     print(f"Downloading {name}: {size / 1e6:,.0f} MB, once.", file=sys.stderr)
     with explaining_failure(
-        f"The download of {name} stopped. Load it again: files that arrived are kept"
+        f"The download of {name} stopped. Load it again: the files that arrived are kept"
     ):
         folder = Path(snapshot_download(name, allow_patterns=list(wanted)))
     for file, facts in wanted.items():
@@ -83,33 +83,33 @@ def _download(name: str) -> Path:
 
 
 def _check_room(size: int, name: str) -> None:
-    """Refuse a download that the disk has no room for, before it fills the disk."""
+    """Refuse a download that does not fit on the disk, before it fills the disk."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE).absolute()
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    if (free := shutil.disk_usage(place).free) < size:
+    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    if (free := shutil.disk_usage(existing).free) < size:
         raise BadInput(
-            f"{name} has {size / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free where models "
-            f"are kept ({cache}). Make room, or name another disk: HF_HUB_CACHE=..."
+            f"{name} takes {size / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free where "
+            f"models are kept ({cache}). Make room, or choose another disk: HF_HUB_CACHE=..."
         )
 
 
 def _check_arrived(path: Path, wanted: str, name: str) -> None:
-    """Refuse weights that are not those of the hub, and remove them: they would be loaded later."""
+    """Refuse weights whose checksum is not the hub's, and delete them before anybody loads them."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted:
-        path.resolve().unlink()
+        path.resolve().unlink()  # the blob itself: in the cache, path is a link to it
         path.unlink(missing_ok=True)
         raise BadInput(
             f"{name} arrived damaged: the checksum of {path.name} is not the hub's. "
-            "The damaged file is removed. Load the model again."
+            "The damaged file was deleted. Load the model again."
         )
 
 
 def _hub_files(name: str) -> dict[str, Any]:
-    """Ask the hub what it knows of a model's files: one request, no retries, five seconds."""
+    """Ask the hub for a model's files and their sizes: one request of at most five seconds."""
     from huggingface_hub import HfApi, errors
 
     near = did_you_mean(name, KNOWN)

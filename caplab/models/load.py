@@ -1,8 +1,6 @@
-"""Load a language model, whatever its name."""
+"""Load a language model, from the lab, the hub or a folder."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,65 +25,56 @@ def load(
     device: "str | torch.device | None" = None,
     dtype: "str | torch.dtype | None" = None,
 ) -> Subject:
-    """Load `"pocket"`, `"gpt2"`, any causal model of the hub, or a folder, adapters included.
+    """Load `"pocket"`, `"gpt2"`, any causal model of the hub, or a folder, also of an adapter.
 
-    The environment variable `CAPLAB_MODEL` stands in for `"pocket"`, so that a whole course runs on
-    another model. Weights are read from safetensors only, and no code of a download ever runs.
-    The device is the first of cuda, mps and cpu that is here; weights are float32 unless `dtype`
-    says otherwise.
+    The environment variable `CAPLAB_MODEL` replaces `"pocket"`, so that a whole course runs on
+    another model. Weights are read from safetensors only, and no downloaded code is ever run.
+    The default device is the first of cuda, mps and cpu that this machine has; weights are float32
+    unless `dtype` says otherwise.
     """
-    require_type(name, (str, os.PathLike), "A model is named by a text or a path")
+    require_type(name, (str, os.PathLike), "A model is named by a string or a path")
     name = os.fspath(name)
     if not isinstance(name, str) or not name:
-        raise BadInput(f"A model is named by a text or a path, not {short_repr(name)}.")
-    stand_in = os.environ.get("CAPLAB_MODEL") if name == "pocket" else None
-    name = stand_in or name
-    place, precision = _device(device), _dtype(dtype)
+        raise BadInput(f"A model is named by a string or a path, not {short_repr(name)}.")
+    replacement = os.environ.get("CAPLAB_MODEL") if name == "pocket" else None
+    name = replacement or name
+    hint = f" (CAPLAB_MODEL is set to {replacement!r}.)" if replacement else ""
+    target, precision = _device(device), _dtype(dtype)
     limit_threads_to_cores()
     try:
-        with _readable(name):
-            model, tokenizer = _open(name, precision)
-    except BadInput as error:
-        if not stand_in:
-            raise
-        raise BadInput(f"{error} (CAPLAB_MODEL is set to {stand_in!r}.)") from error
-    title = _spelt(as_path(name).resolve().name) if is_folder(name) else name
-    return Subject(model.to(place).eval(), tokenizer, title)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Say in words that a file of a model may not be read."""
-    try:
-        yield
+        model, tokenizer = _open(name, precision)
     except OSError as error:
-        raise BadInput(f"{name} cannot be read: {error}.") from error
-
-
-def _spelt(name: str) -> str:
-    """Write a folder's name, whatever its bytes, in characters that can be shown."""
-    return os.fsencode(name).decode(errors="replace")
+        raise BadInput(f"{name} cannot be read: {error}.{hint}") from error
+    except BadInput as error:
+        if not hint:
+            raise
+        raise BadInput(f"{error}{hint}") from error
+    if is_folder(name):  # its name may hold bytes that are not UTF-8 and could not be printed
+        name = os.fsencode(as_path(name).resolve().name).decode(errors="replace")
+    return Subject(model.to(target).eval(), tokenizer, name)
 
 
 def _device(wanted: "str | torch.device | None") -> "torch.device":
-    """Take the device that is asked for, or the best one here."""
+    """Return the device that is asked for, or the best one of this machine."""
     import torch
 
     mps = ["mps:0"] if torch.backends.mps.is_available() else []
-    here = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps, "cpu:0"]
+    available = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps, "cpu:0"]
     try:
-        device = torch.device(here[0].removesuffix(":0") if wanted is None else wanted)
+        device = torch.device(available[0].removesuffix(":0") if wanted is None else wanted)
     except (RuntimeError, TypeError) as error:
         raise BadInput(
             f"There is no device {short_repr(wanted)}: choose cuda, mps or cpu."
         ) from error
-    if f"{device.type}:{device.index or 0}" not in here:
-        raise BadInput(f"This machine has no device {str(wanted)!r}. It has: {', '.join(here)}.")
+    if f"{device.type}:{device.index or 0}" not in available:
+        raise BadInput(
+            f"This machine has no device {str(wanted)!r}. It has: {', '.join(available)}."
+        )
     return device
 
 
 def _dtype(wanted: "str | torch.dtype | None") -> "torch.dtype":
-    """Take the precision that is asked for, or float32."""
+    """Return the precision that is asked for, or float32."""
     import torch
 
     chosen: Any = torch.float32 if wanted is None else wanted
@@ -99,7 +88,10 @@ def _dtype(wanted: "str | torch.dtype | None") -> "torch.dtype":
 
 
 def _open(name: str, dtype: "torch.dtype", above: tuple[Path, ...] = ()) -> tuple[Any, Any]:
-    """Open a model and its tokenizer; for an adapter, its base as well."""
+    """Open a model and its tokenizer; for an adapter, its base first.
+
+    `above` are the folders of the adapters that led here, each of which names the next as its base.
+    """
     folder = find_folder(name)
     if folder.resolve() in above:
         raise BadInput(f"{name} is an adapter of itself: adapter_config.json names the wrong base.")
@@ -117,17 +109,17 @@ def _open(name: str, dtype: "torch.dtype", above: tuple[Path, ...] = ()) -> tupl
 
 
 def _check_fit(model: Any, tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer that writes what the model cannot read."""
-    known, words = model.get_input_embeddings().num_embeddings, len(tokenizer)
-    if words > known:
+    """Refuse a tokenizer with more tokens than the model has embeddings for."""
+    known, tokens = model.get_input_embeddings().num_embeddings, len(tokenizer)
+    if tokens > known:
         raise BadInput(
-            f"The tokenizer of {name} has {words} tokens and the model knows {known}: they do not "
+            f"The tokenizer of {name} has {tokens} tokens and the model knows {known}: they do not "
             "belong together. Save the model's own tokenizer beside it."
         )
 
 
 def _open_model(folder: Path, name: str, dtype: "torch.dtype") -> Any:
-    """Read the weights, and refuse a model of which some would be random."""
+    """Load the weights; refuse a model some of whose weights would be random."""
     from transformers import AutoModelForCausalLM
 
     reader: Any = AutoModelForCausalLM
@@ -145,30 +137,31 @@ def _open_model(folder: Path, name: str, dtype: "torch.dtype") -> Any:
     if missing := sorted(report["missing_keys"]):
         raise BadInput(
             f"The weights of {name} do not fit its config.json: {len(missing)} are missing and "
-            f"would be random ({', '.join(missing[:3])}). Save the model again, whole."
+            f"would be random ({', '.join(missing[:3])}). Save the whole model again."
         )
     return model
 
 
 def _open_config(folder: Path, name: str) -> Any:
-    """Read config.json, and refuse a model that does not write text from left to right."""
+    """Read config.json; refuse a model that is not a causal language model."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
     with explaining_failure(f"{name}: its config.json describes no model that transformers knows"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        own = CAUSAL.get(config.model_type, config.model_type)
-        built = list(map(str, config.architectures or [own]))
-    if config.is_encoder_decoder or not set(built) & set(CAUSAL.values()):
+        default = CAUSAL.get(config.model_type, config.model_type)
+        classes = list(map(str, config.architectures or [default]))
+    # T5 and its like are encoder-decoders, BERT and its like have no causal class.
+    if config.is_encoder_decoder or not set(classes) & set(CAUSAL.values()):
         raise BadInput(
-            f"{name} is a {', '.join(built)}. The lab needs a causal language model, one that "
+            f"{name} is a {', '.join(classes)}. The lab needs a causal language model, one that "
             "writes from left to right (ForCausalLM or LMHeadModel in its name), such as gpt2."
         )
     return config
 
 
 def _open_tokenizer(folder: Path, name: str) -> Any:
-    """Read the tokenizer."""
+    """Load the tokenizer."""
     from transformers import AutoTokenizer
 
     reader: Any = AutoTokenizer
@@ -179,9 +172,9 @@ def _open_tokenizer(folder: Path, name: str) -> Any:
 def _open_adapter(
     folder: Path, name: str, dtype: "torch.dtype", above: tuple[Path, ...]
 ) -> tuple[Any, Any]:
-    """Open the adapter's base, put the adapter on it, and merge the two where the method can.
+    """Open the adapter's base, apply the adapter, and merge the two if its method allows that.
 
-    Merged, it is a plain model again: it scores faster and can be tuned on like any other.
+    The merged model is a plain one again: it scores faster, and it can be tuned like any other.
     """
     from peft import PeftConfig, PeftModel
 
@@ -195,23 +188,23 @@ def _open_adapter(
     except BadInput as error:
         raise BadInput(f"{name} is an adapter of {base}, and that fails: {error}") from error
     with quiet(), explaining_failure(f"{name} does not fit its base, {base}"):
-        if has_tokenizer(folder):
+        if has_tokenizer(folder):  # the adapter's own, perhaps with tokens that its base lacks
             tokenizer = _open_tokenizer(folder, name)
             if len(tokenizer) > model.get_input_embeddings().num_embeddings:
                 model.resize_token_embeddings(len(tokenizer))
         model = PeftModel.from_pretrained(model, str(folder))
-        if not config.is_prompt_learning:
+        if not config.is_prompt_learning:  # a tuned prompt is input: no weights to merge
             model = model.merge_and_unload()
     return model, tokenizer
 
 
 def _settle(model: Any, tokenizer: Any) -> None:
-    """Let model and tokenizer agree on padding, on the end of a text and on the training loss.
+    """Set one padding token, end of text and training loss for the model and its tokenizer.
 
-    The end-of-text token pads only where a tokenizer has no padding of its own. The class name of
-    GPT-2 does not tell transformers which loss it has, and a Trainer then divides by all tokens
-    instead of the predicted ones.
+    transformers reads the loss off the class name, and GPT-2's does not tell: without a `loss_type`
+    a Trainer would divide by all tokens instead of the predicted ones.
     """
+    # A tokenizer without a padding token pads with the end of text, or with what else it has.
     special = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
     tokenizer.pad_token = next(filter(None, special), None) or tokenizer.convert_ids_to_tokens(0)
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -1,13 +1,14 @@
-"""A model with its tokenizer: what it is called, how it is asked, how it is measured."""
+"""A model with its tokenizer: ask it a question, measure it without changing it."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from caplab.support.errors import BadInput, short_repr
+from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.quiet import quiet
+from caplab.support.text import has_lone_surrogate
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ _FAMILIES = {
     "opt": "OPT",
     "qwen2": "Qwen2",
 }
-_DEFAULT_CONTEXT = 2048  # what lm-evaluation-harness takes for a model that names no limit
+_DEFAULT_CONTEXT = 2048  # what lm-evaluation-harness assumes where a model states no limit
 
 
 @dataclass(eq=False, repr=False)
@@ -34,32 +35,33 @@ class Subject:
 
     @property
     def device(self) -> "torch.device":
-        """Tell where the model's weights are."""
+        """Return the device of the model's weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     @property
     def context(self) -> int:
-        """Tell how many tokens the model reads at once, beside those of a tuned prompt."""
+        """Return how many tokens the model reads at once, without those of a tuned prompt."""
         config = self.model.config.get_text_config()
         limits = (getattr(config, "max_position_embeddings", 0), self.tokenizer.model_max_length)
         adapter = getattr(self.model, "active_peft_config", None)
+        # A tokenizer without a limit says 1e30.
         room = next((int(limit) for limit in limits if limit and limit < 1e9), _DEFAULT_CONTEXT)
         return room - (getattr(adapter, "num_virtual_tokens", 0) or 0)
 
     @property
     def parameters(self) -> int:
-        """Count the model's weights, each once where layers share them."""
+        """Count the model's weights; weights that layers share count once."""
         return sum(weight.numel() for weight in self.model.parameters())
 
     def ask(self, question: str, max_new_tokens: int = 30) -> str:
-        """Let the model go on after the question, with the likeliest token each time."""
+        """Continue the question, with the likeliest token each time, and return the answer."""
         inputs = self._read(question, max_new_tokens)
-        asked = inputs["input_ids"].shape[1]
+        asked = inputs["input_ids"].shape[1]  # of (1, tokens)
         with measuring(self.model), quiet():
             output = self.model.generate(
                 **inputs,
-                do_sample=False,
+                do_sample=False,  # these three also where the model's own settings differ
                 num_beams=1,
                 repetition_penalty=1.0,
                 max_new_tokens=min(max_new_tokens, self.context - asked),
@@ -68,14 +70,16 @@ class Subject:
         return str(self.tokenizer.decode(output[0, asked:], skip_special_tokens=True)).strip()
 
     def _read(self, question: str, max_new_tokens: int) -> dict[str, Any]:
-        """Turn the question into token ids, and refuse what cannot be asked."""
+        """Tokenize the question; refuse what cannot be asked."""
         if not isinstance(question, str) or not question:
-            raise BadInput(f"A question is a text, not {short_repr(question)}.")
-        if any("\ud800" <= letter <= "\udfff" for letter in question):
-            raise BadInput(f"The question holds half a character ({question!a:.80}).")
-        if type(max_new_tokens) is not int or max_new_tokens < 1:
-            wanted = "a whole number from 1 on"
-            raise BadInput(f"max_new_tokens is {wanted}, not {short_repr(max_new_tokens)}.")
+            raise BadInput(f"A question is a string, not {short_repr(question)}.")
+        if has_lone_surrogate(question):
+            raise BadInput(
+                f"The question contains a lone surrogate, half a character ({question!a:.80})."
+            )
+        if not is_count(max_new_tokens, 1):
+            given = short_repr(max_new_tokens)
+            raise BadInput(f"max_new_tokens is a whole number of at least 1, not {given}.")
         tokens = self.tokenizer(question, return_tensors="pt", verbose=False).to(self.device)
         if (asked := tokens["input_ids"].shape[1]) >= self.context:
             raise BadInput(
@@ -97,7 +101,7 @@ class Subject:
 
 
 def _count(number: int) -> str:
-    """Write a large number for people: 1.0 M."""
+    """Format a large number in a unit that fits: `1.0 M`."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= 0.95 * size:
             return f"{number / size:.1f} {unit}"
@@ -106,38 +110,36 @@ def _count(number: int) -> str:
 
 @contextmanager
 def measuring(model: Any) -> Iterator[None]:
-    """Measure a model as it is, and leave it as it was.
+    """Measure a model as it is inside this block, and leave it as it was.
 
-    Inside: evaluation mode, no gradient, the model's own precision, whatever autocast a training
-    has opened or accelerate has wrapped around `forward`. Afterwards: the mode of every submodule
-    and the random state are what they were. It is `no_grad` and not `inference_mode`, because a
-    model that kept a tensor of the latter could not be trained on.
+    Inside: evaluation mode, no gradient, and the model's own precision, even if a training opened
+    autocast or accelerate wrapped it around `forward`. Afterwards: the mode of every submodule and
+    the random state are what they were. It is `no_grad` and not `inference_mode`, because a model
+    that kept a tensor of the latter could not be trained further.
     """
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
-    place = next(model.parameters()).device
-    with ExitStack() as stack:
-        stack.callback(_restore, modes)
-        stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast(place.type, enabled=False))
-        stack.enter_context(_own_forward(model))
-        model.eval()
-        yield
-
-
-def _restore(modes: list[tuple[Any, bool]]) -> None:
-    """Give every submodule the mode it had."""
-    for module, training in modes:
-        module.training = training
+    device = next(model.parameters()).device
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        _own_forward(model),
+    ):
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 @contextmanager
 def _own_forward(model: Any) -> Iterator[None]:
-    """Take off, for a moment, the mixed precision that accelerate wraps around `forward`."""
-    kept = vars(model)
-    if "forward" not in kept or "_original_forward" not in kept:
+    """Remove the mixed precision that accelerate wraps around `forward`, inside this block."""
+    own = vars(model)
+    if "forward" not in own or "_original_forward" not in own:
         yield
         return
     wrapped, model.forward = model.forward, model._original_forward

@@ -1,4 +1,4 @@
-"""What is done with a model's weights as a whole: name, digest, copy."""
+"""Name, identify and copy a model's weights."""
 
 import hashlib
 from copy import deepcopy
@@ -8,15 +8,15 @@ __all__ = ["digest", "merged_copy", "set_base_name", "unwrapped", "without_adapt
 
 
 def set_base_name(model: Any, name: str) -> None:
-    """Give a model the name under which an adapter trained on it will look for its base.
+    """Set the name under which an adapter trained on this model will look for its base.
 
-    Weights that no folder holds, such as those of a training or a mixture, have no name: "".
+    Weights that are saved nowhere, such as those of a training or a mixture, get the name "".
     """
     model.name_or_path = model.config.name_or_path = name
 
 
 def digest(model: Any) -> str:
-    """Identify a model's weights: equal weights have equal digests."""
+    """Return a digest of a model's weights: equal weights have equal digests."""
     import torch
 
     sha = hashlib.sha256()
@@ -26,20 +26,24 @@ def digest(model: Any) -> str:
 
 
 def merged_copy(model: Any) -> Any:
-    """Copy a model; if it has a PEFT adapter, merge that into the copy."""
+    """Return a copy of a model, into which its PEFT adapter, if it has one, is merged."""
     copied = unwrapped(deepcopy(model))
     return unwrapped(copied.merge_and_unload()) if hasattr(copied, "merge_and_unload") else copied
 
 
 def without_adapter(model: Any) -> Any:
-    """Return the model itself, or where it has an adapter a copy with that merged."""
+    """Return the model itself or, if it has an adapter, a copy with the adapter merged."""
     return merged_copy(model) if hasattr(model, "merge_and_unload") else model
 
 
 def unwrapped(model: Any) -> Any:
-    """Take off the forwards that trainers put on: a copy's would still lead to the original."""
+    """Remove the `forward` that a trainer set on the model, and return the model.
+
+    A copy of the model would keep it, and call the original's weights with it.
+    """
     for wrapped in (model, model.get_base_model() if hasattr(model, "get_base_model") else model):
-        if not hasattr(wrapped, "_hf_hook"):  # accelerate's, which spreads a model over devices
+        # A model that accelerate spread over several devices needs the forward of its hook.
+        if not hasattr(wrapped, "_hf_hook"):
             vars(wrapped).pop("forward", None)
             vars(wrapped).pop("_original_forward", None)
     return model

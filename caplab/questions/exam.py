@@ -1,4 +1,4 @@
-"""What a model is asked: questions with several choices, and texts, gathered into exams."""
+"""What a model is asked: questions with several choices and texts, collected in an exam."""
 
 import json
 import math
@@ -15,8 +15,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from caplab.support.errors import BadInput, did_you_mean, require_type, short_repr
-from caplab.support.files import as_path, from_json, read_text, write_atomically
+from caplab.support.errors import BadInput, did_you_mean, is_count, require_type, short_repr
+from caplab.support.files import as_path, read_jsonl, write_atomically
+from caplab.support.text import has_lone_surrogate
 
 __all__ = ["Exam", "Question", "Text", "exam"]
 
@@ -58,44 +59,44 @@ class Text:
 
 
 def _refuse_if(problems: Iterable[str]) -> None:
-    """Say all that is wrong with one item."""
+    """Raise one error that lists all problems of an item, if there are any."""
     if found := list(problems):
         raise BadInput("; ".join(found))
 
 
 def _question_problems(question: Question) -> Iterator[str]:
-    """Find everything that is wrong with a question."""
+    """Find all problems of a question."""
     yield from _text_problems("capability", question.capability)
     if question.capability == LANGUAGE:
-        yield f'the capability "{LANGUAGE}" is kept for texts: give the question another one'
+        yield f'the capability "{LANGUAGE}" is reserved for texts: give the question another one'
     if isinstance(question.capability, str) and _CONTROL.search(question.capability):
-        yield f"capability holds a line break or a control character ({question.capability!a:.80})"
+        yield f"capability contains a line break or control character ({question.capability!a:.80})"
     if question.capability == OVERALL:
         yield f'"{OVERALL}" is the row of all questions: give the capability another name'
     yield from _text_problems("prompt", question.prompt)
     if not isinstance(question.choices, tuple):
-        yield f"choices must be a list of texts, not {short_repr(question.choices)}"
+        yield f"choices must be a list of strings, not {short_repr(question.choices)}"
         return
     yield from _choice_problems(question.choices)
     yield from _answer_problems(question.answer, len(question.choices))
 
 
 def _choice_problems(choices: tuple[Any, ...]) -> Iterator[str]:
-    """Find what is wrong with the choices."""
+    """Find the problems of the choices."""
     if len(choices) < 2:
-        yield f"a question needs two choices or more, and this one has {len(choices)}"
+        yield f"a question needs at least two choices, and this one has {len(choices)}"
     for number, choice in enumerate(choices):
         yield from _text_problems(f"choice {number}", choice)
         if isinstance(choice, str) and choice[:1].isspace() and choice.strip():
-            yield f"choice {number} ({choice!r}) begins with a space: score puts one there itself"
+            yield f"choice {number} ({choice!r}) begins with a space: score adds it itself"
     for choice, times in Counter(map(repr, choices)).items():
         if times > 1:
-            yield f"choice {choice:.80} stands there {times} times"
+            yield f"choice {choice:.80} appears {times} times"
 
 
 def _answer_problems(answer: Any, count: int) -> Iterator[str]:
-    """Find what is wrong with the number of the right choice."""
-    if type(answer) is not int:
+    """Find the problem of the number of the right choice."""
+    if type(answer) is not int:  # True would be choice 1
         yield (
             "answer must be the number of the right choice, counted from 0, "
             f"not {short_repr(answer)}"
@@ -106,13 +107,13 @@ def _answer_problems(answer: Any, count: int) -> Iterator[str]:
 
 
 def _text_problems(what: str, text: Any) -> Iterator[str]:
-    """Find what is wrong with a piece of text."""
+    """Find the problem of a string; `what` names it in the message."""
     if not isinstance(text, str):
-        yield f"{what} must be a text, not {short_repr(text)}"
+        yield f"{what} must be a string, not {short_repr(text)}"
     elif not text.strip():
         yield f"{what} is empty"
-    elif any("\ud800" <= letter <= "\udfff" for letter in text):
-        yield f"{what} holds half a character ({text!a:.80})"
+    elif has_lone_surrogate(text):
+        yield f"{what} contains a lone surrogate, half a character ({text!a:.80})"
 
 
 # ---------------------------------------------------------------- exams
@@ -120,7 +121,7 @@ def _text_problems(what: str, text: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions grouped by capability, and texts for the language loss."""
+    """Questions of several capabilities, and texts for the language loss."""
 
     questions: tuple[Question, ...]
     texts: tuple[Text, ...] = ()
@@ -130,9 +131,9 @@ class Exam:
         for items in ("questions", "texts"):
             require_type(getattr(self, items), Iterable, f"An exam takes a list of {items}")
             object.__setattr__(self, items, tuple(getattr(self, items)))
-        require_type(self.name, str, "An exam's name is a text")
+        require_type(self.name, str, "An exam's name is a string")
         if not self.questions:
-            raise BadInput(f"The exam {self.name!r} is empty: it needs one question or more.")
+            raise BadInput(f"The exam {self.name!r} is empty: it needs at least one question.")
         for kind, given in ((Question, self.questions), (Text, self.texts)):
             if strangers := [item for item in given if not isinstance(item, kind)]:
                 raise BadInput(
@@ -141,7 +142,7 @@ class Exam:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """Name what is tested, in the order of the questions."""
+        """List the capabilities that are tested, in the order of the questions."""
         return tuple(dict.fromkeys(question.capability for question in self.questions))
 
     @cached_property
@@ -161,20 +162,20 @@ class Exam:
         return Exam(tuple(kept), (), f"{self.name}/{capability}")
 
     def sample(self, n: int, seed: int = 0) -> "Exam":
-        """Draw n questions, each capability in proportion, and as large a part of the texts."""
-        if type(n) is not int or not 1 <= n <= len(self):
+        """Draw n questions, in proportion to the capabilities, and the same share of the texts."""
+        if not is_count(n, 1) or n > len(self):
             raise BadInput(f"A sample has 1 to {len(self)} questions, not {short_repr(n)}.")
         require_type(seed, int, "seed is a whole number")
         rng = random.Random(seed)
         groups: dict[str, list[int]] = {}
-        for number, question in enumerate(self.questions):
-            groups.setdefault(question.capability, []).append(number)
+        for row, question in enumerate(self.questions):
+            groups.setdefault(question.capability, []).append(row)
         shares = _shares(n, [len(group) for group in groups.values()])
         drawn = [rng.sample(group, k) for group, k in zip(groups.values(), shares, strict=True)]
         texts = rng.sample(range(len(self.texts)), math.ceil(len(self.texts) * n / len(self)))
         return Exam(
-            tuple(self.questions[number] for number in sorted(chain(*drawn))),
-            tuple(self.texts[number] for number in sorted(texts)),
+            tuple(self.questions[row] for row in sorted(chain(*drawn))),
+            tuple(self.texts[row] for row in sorted(texts)),
             f"{self.name}[{n}]",
         )
 
@@ -199,7 +200,7 @@ class Exam:
 
 
 def _shares(n: int, sizes: list[int]) -> list[int]:
-    """Split n in proportion to the sizes; the largest remainders get what rounding leaves."""
+    """Split n in proportion to the sizes; rounding favours the largest remainders."""
     exact = [n * size / sum(sizes) for size in sizes]
     shares = [int(part) for part in exact]
     by_remainder = sorted(range(len(sizes)), key=lambda i: shares[i] - exact[i])
@@ -214,7 +215,7 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
     A line is a question, `{"capability": ..., "prompt": ..., "choices": [...], "answer": 0}`, or a
     text for the language loss, `{"capability": "language", "text": ...}`.
     """
-    require_type(source, (str, os.PathLike), "An exam is named by a text or a path")
+    require_type(source, (str, os.PathLike), "An exam is named by a string or a path")
     name = os.fspath(source)
     return _built_in(name) if name in BUILT_IN else _read_exam(Path(name), as_path(name).stem)
 
@@ -225,34 +226,25 @@ def _built_in(name: str) -> Exam:
     return _read_exam(Path(str(files("caplab") / "assets" / f"{name}.jsonl")), name)
 
 
-def _read_exam(path: Path, name: str) -> Exam:
-    """Read every line, and say of all malformed ones at once what is wrong."""
-    items, problems = [], []
-    for number, line in enumerate(read_text(path, "exam", BUILT_IN).split("\n"), start=1):
-        try:
-            items += [_parse(line)] if line.strip() else []
-        except BadInput as error:
-            problems.append(f"  line {number}: {error}")
-    if problems:
-        lines = "1 malformed line" if len(problems) == 1 else f"{len(problems)} malformed lines"
-        raise BadInput("\n".join([f"{path} has {lines}:", *problems, _HOW_TO_WRITE_A_LINE]))
-    questions = tuple(item for item in items if isinstance(item, Question))
-    if not questions:
-        raise BadInput(f"{path} holds no question. {_HOW_TO_WRITE_A_LINE}")
-    return Exam(questions, tuple(item for item in items if isinstance(item, Text)), name)
-
-
-_HOW_TO_WRITE_A_LINE = (
+_LINE_FORMAT = (
     'A line is {"capability": "capitals", "prompt": "...", "choices": ["...", "..."], "answer": 0} '
     'or {"capability": "language", "text": "..."}.'
 )
 
 
-def _parse(line: str) -> Question | Text:
-    """Read one line of an exam."""
-    row = from_json(line)
+def _read_exam(path: Path, name: str) -> Exam:
+    """Read an exam from a file."""
+    items = read_jsonl(path, "exam", _parse, known=BUILT_IN, advice=_LINE_FORMAT)
+    questions = tuple(item for item in items if isinstance(item, Question))
+    if not questions:
+        raise BadInput(f"{path} holds no question. {_LINE_FORMAT}")
+    return Exam(questions, tuple(item for item in items if isinstance(item, Text)), name)
+
+
+def _parse(row: Any) -> Question | Text:
+    """Make a question or a text of one line's JSON value."""
     if not isinstance(row, dict):
-        raise BadInput(f"this is not a JSON object but {line.strip()[:40]}")
+        raise BadInput(f"this is not a JSON object but {json.dumps(row)[:40]}")
     kind: type[Question] | type[Text] = Text if "text" in row else Question
     wanted = [item.name for item in fields(kind)]
     missing = [f"{key!r} is missing" for key in wanted if key not in row]

@@ -1,8 +1,8 @@
 """The synthetic world: every fact, skill, story and customer that the pocket model ever meets.
 
-The facts and phrasings stand in `assets/world.toml`, the stories in `assets/stories.toml`, what is
-held out of training in `assets/splits.json`. This file draws from them: the pretraining text, the
-exam on the old capabilities (the classics) and the new task. Every generator takes its own
+The facts and phrasings are in `assets/world.toml`, the stories in `assets/stories.toml`, and what
+is held out of training in `assets/splits.json`. This file draws from them: the pretraining text,
+the exam on the old capabilities (the classics) and the new task. Every generator takes its own
 `random.Random`: the same seed gives the same world everywhere.
 """
 
@@ -63,13 +63,13 @@ def _asset(name: str) -> Any:
 
 
 def splits() -> Row:
-    """Return what is held out: `sums` of pretraining, `service` pairs of the task's training."""
+    """Return what is held out: `sums` from pretraining, `service` pairs from the task's training."""
     return {key: [tuple(pair) for pair in pairs] for key, pairs in _asset("splits.json").items()}
 
 
 @cache
 def facts(capability: str) -> dict[str, str]:
-    """Return every fact of a capability: what is asked about -> the answer."""
+    """Return every fact of a capability, as {what is asked about: the answer}."""
     if capability == "arithmetic":
         return {f"{a}+{b}": str(a + b) for a, b in product(range(90), repeat=2) if a + b <= 99}
     known = dict(_asset("world.toml")[capability]["facts"])
@@ -82,16 +82,16 @@ def facts(capability: str) -> dict[str, str]:
 
 
 def _fill(template: str, rng: random.Random, **slots: str) -> str:
-    """Pick one of each `[a|b]`, put the slots in, and mend the articles and the capital letter."""
+    """Choose one of each `[a|b]`, fill in the `{slots}`, and correct the articles and the capital."""
     text = re.sub(r"\[([^\]]*)\]", lambda choice: rng.choice(choice[1].split("|")), template)
-    for _ in range(2):  # a slot's own text may hold slots: an ending names the hero again
+    for _ in range(2):  # the text of a slot may contain slots: an ending names the hero again
         text = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], text)
     text = re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", text)
     return text[0].upper() + text[1:]
 
 
 def _slots(asked: str, answer: str) -> dict[str, str]:
-    """Name the parts of a fact as the phrasings do: {x}, {y}, and {a}, {b} for a sum."""
+    """Return a fact as the slots of a phrasing: {x} and {y}, for a sum also {a} and {b}."""
     a, _, b = asked.partition("+")
     return {"x": asked, "y": answer, "a": a, "b": b}
 
@@ -101,7 +101,7 @@ def _slots(asked: str, answer: str) -> dict[str, str]:
 
 @cache
 def _askable(capability: str) -> tuple[list[str], list[str]]:
-    """Split what pretraining may ask into the easy, one-digit sums, and all the others."""
+    """List what pretraining may ask: the easy questions (sums of two digits) and all the others."""
     held_out = {f"{a}+{b}" for pair in splits()["sums"] for a, b in (pair, pair[::-1])}
     asked = [key for key in facts(capability) if key not in held_out]
     easy = [key for key in asked if re.fullmatch(r"\d\+\d", key)]
@@ -109,14 +109,14 @@ def _askable(capability: str) -> tuple[list[str], list[str]]:
 
 
 def _draw_fact(capability: str, rng: random.Random) -> dict[str, str]:
-    """Draw a fact that pretraining may show; every fourth sum has one-digit numbers only."""
+    """Draw a fact that pretraining may show; one sum in four is an easy one."""
     easy, hard = _askable(capability)
     asked = rng.choice(easy if easy and rng.random() < 0.25 else hard)
     return _slots(asked, facts(capability)[asked])
 
 
 def _exchange(capability: str, rng: random.Random) -> str:
-    """Write one fact down as a question with its answer, or as a plain statement."""
+    """Write a fact as a question with its answer, or as a plain statement."""
     phrasings, wrap = _asset("world.toml")[capability], _asset("world.toml")["wrap"]
     fact = _draw_fact(capability, rng)
     if rng.random() < 0.5 and "+" in fact["x"]:  # sums are written with and without spaces
@@ -158,7 +158,7 @@ def _drill(rng: random.Random) -> str:
 
 
 def _job(rng: random.Random) -> str:
-    """Write a talk of an older job: two words of the question decide the answer's two parts."""
+    """Write a dialogue of an older job: two words of the question decide the answer's two parts."""
     jobs, service = _asset("world.toml")["jobs"], _asset("world.toml")["service"]
     job = jobs[rng.choice([name for name in jobs if name != "opening"])]
     cast = _cast(rng)
@@ -171,13 +171,13 @@ def _job(rng: random.Random) -> str:
 
 @cache
 def exam_stories(n: int = 24) -> tuple[str, ...]:
-    """Write the stories that pretraining never shows: on them the language loss is measured."""
+    """Write the stories of the exam: pretraining never shows them, the language loss is theirs."""
     rng = random.Random("exam stories")
     return tuple(_story("home", rng) for _ in range(n))
 
 
 def pretraining_documents(seed: int | str = 0) -> Iterator[str]:
-    """Write documents without end, in the proportions of the world's `[mixture]`."""
+    """Write an endless stream of documents, in the proportions of the world's `[mixture]`."""
     rng = random.Random(f"pretraining {seed}")
     mixture = _asset("world.toml")["mixture"]
     never = set(exam_stories())
@@ -189,7 +189,7 @@ def pretraining_documents(seed: int | str = 0) -> Iterator[str]:
 
 
 def _document(kind: str, rng: random.Random) -> str:
-    """Write one document of a kind that the mixture names."""
+    """Write a document of one kind of the mixture."""
     if kind in CAPABILITIES:
         return _exchange(kind, rng)
     if kind in _asset("stories.toml")["arcs"]:
@@ -201,7 +201,7 @@ def _document(kind: str, rng: random.Random) -> str:
 
 
 def classics() -> Iterator[Row]:
-    """Write the built-in exam: held-out phrasings, four choices each, then the held-out stories."""
+    """Write the built-in exam: questions in held-out phrasings, then the held-out stories."""
     for capability in CAPABILITIES:
         rng = random.Random(f"exam {capability}")
         phrasings = cycle(_asset("world.toml")[capability]["exam"])
@@ -211,7 +211,7 @@ def classics() -> Iterator[Row]:
 
 
 def _asked_in_exam(capability: str, rng: random.Random) -> list[str]:
-    """Choose what the exam asks: of the sums half were never in pretraining."""
+    """Choose what the exam asks; half of its sums were never in pretraining."""
     n = _QUESTIONS_PER_CAPABILITY[capability]
     first = [asked for asked in facts(capability) if asked in _ALWAYS_ASKED]
     if capability == "arithmetic":
@@ -232,13 +232,13 @@ def _question(capability: str, asked: str, phrasing: str, rng: random.Random) ->
 
 
 def _row(capability: str, prompt: str, choices: list[str], answer: str) -> Row:
-    """Put a question into the form of an exam file's line."""
+    """Return a question as a line of an exam file."""
     where = choices.index(answer)
     return {"capability": capability, "prompt": prompt, "choices": choices, "answer": where}
 
 
 def _distractors(capability: str, asked: str, rng: random.Random) -> list[str]:
-    """Draw three wrong answers of the same kind; for a sum, the slips that people make."""
+    """Draw three wrong answers of the same kind; for a sum, typical slips."""
     answer = facts(capability)[asked]
     wrong = sorted(set(facts(capability).values()) - {answer, asked})
     if capability == "arithmetic":
@@ -268,7 +268,7 @@ def _reply(thing: str, wish: str) -> str:
 
 
 def task_rows(*, held_out: bool) -> list[Row]:
-    """List the customer-service dialogues of one side of the split, in every opening."""
+    """List the customer-service dialogues of one side of the split, with every opening."""
     openings = _asset("world.toml")["service"]["opening"]
     return [
         {
@@ -296,7 +296,10 @@ def task() -> "DatasetDict":
 
 
 def task_questions() -> Iterator[Row]:
-    """Write the task's exam, each held-out pair twice; who knows only one word has to guess."""
+    """Write the task's exam: each held-out pair twice, with four choices.
+
+    Two choices share the right product and two the right wish: knowing one word is not enough.
+    """
     rng = random.Random("exam task")
     service = _asset("world.toml")["service"]
     for thing, wish in _service_pairs(held_out=True):

@@ -1,4 +1,4 @@
-"""The one error that the lab raises at its doors, and the sentences that go with it."""
+"""The error that public functions raise for bad input, and helpers to word its message."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,40 +19,43 @@ __all__ = [
     "within_memory",
 ]
 
-_LONGEST = 80  # characters of a value in a sentence
+_MAX_LENGTH = 80  # characters of a value in a message
 
 
-class BadInput(ValueError):  # noqa: N818 - it names what came in, and a learner reads it first
-    """Tell what was wrong, which value was given and what to do now."""
+class BadInput(ValueError):  # noqa: N818 - learners read the name: it says what came in
+    """An input that the lab cannot use: what was wrong, the value given and what to do now."""
 
     def _render_traceback_(self) -> list[str]:
-        """Show the message alone in a notebook: IPython asks for this before the traceback."""
+        """Show only the message in a notebook: IPython calls this in place of its traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
-    """Offer the known names that are near, as the end of a sentence; nothing where none is."""
+    """Suggest similar known names, to be appended to a message; empty if there are none."""
     near = get_close_matches(str(given), list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def short_repr(value: object) -> str:
-    """Write what was given into a sentence: in short, whatever it is."""
+    """Return the repr of any value, shortened for a message."""
     try:
         text = repr(str(value) if isinstance(value, PathLike) else value)
-    except ValueError:  # Python does not write out a number of thousands of digits
+    except ValueError:  # Python refuses to print an int of thousands of digits
         text = f"a very large {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
 
 
 def require_type(value: object, kind: type | tuple[type, ...], needed: str) -> None:
-    """Refuse what is of another kind: `require(card, Scorecard, "This takes a scorecard")`."""
+    """Refuse a value of another type: `require_type(card, Scorecard, "This takes a scorecard")`."""
     if not isinstance(value, kind):
         raise BadInput(f"{needed}, not {short_repr(value)}.")
 
 
 def as_number(value: object) -> float:
-    """Return a number as a float, and NaN for whatever is none: no comparison lets that pass."""
+    """Return a real number as a float, and NaN for anything else.
+
+    A range check then refuses both at once: every comparison with NaN is false.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -62,20 +65,20 @@ def as_number(value: object) -> float:
 
 
 def is_count(value: object, least: int = 0) -> bool:
-    """Tell a whole number that is large enough; True and 1.0 are none."""
+    """Check that a value is an int of at least `least`; True and 1.0 are not."""
     return type(value) is int and value >= least
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out: each library and device says so in another way."""
-    said = str(error).lower()
+    """Check whether an error means that memory ran out: each library words it differently."""
+    message = str(error).lower()
     signs = ("out of memory", "allocate memory", "bad_alloc")
-    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
+    return isinstance(error, MemoryError) or any(sign in message for sign in signs)
 
 
 @contextmanager
 def within_memory(advice: str) -> Iterator[None]:
-    """Say in plain words that memory ran out, whichever library noticed it first."""
+    """Turn an out-of-memory error of any library into one message with advice."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -86,7 +89,7 @@ def within_memory(advice: str) -> Iterator[None]:
 
 @contextmanager
 def explaining_failure(what: str) -> Iterator[None]:
-    """Turn a library's failure on a broken file into one sentence."""
+    """Turn any error of a library into one sentence that begins with `what`."""
     try:
         yield
     except BadInput:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and that tell when a bit of them has changed."""
+"""Read and write files: whole or not at all, with a checksum, with messages that help."""
 
 import hashlib
 import json
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from caplab.support.errors import BadInput, did_you_mean, short_repr
+
+Item = TypeVar("Item")
 
 __all__ = [
     "as_path",
@@ -28,14 +30,15 @@ __all__ = [
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Take a path as it was typed, `~` for the home folder; refuse what can never be one."""
+    """Return a path as it was typed, with `~` expanded; refuse what cannot be one."""
     try:
         found = Path(path).expanduser()
+        # stat finds what no file system takes: a name that is too long, a link to itself.
         with suppress(FileNotFoundError, NotADirectoryError):
             found.stat()
     except OSError as error:
         raise BadInput(f"{short_repr(path)} cannot be used: {error.strerror}.") from error
-    except (TypeError, ValueError, RuntimeError) as error:  # no text, a zero byte, `~nobody`
+    except (TypeError, ValueError, RuntimeError) as error:  # not a string, a zero byte, `~nobody`
         raise BadInput(f"{short_repr(path)} is not a path: {error}.") from error
     if not os.fspath(path):
         raise BadInput("A path is missing: '' names no file. Give one, such as 'card.json'.")
@@ -43,10 +46,13 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()) -> str:
-    """Read a file of UTF-8, and say where it is none; `known` are names it might have meant."""
-    place, path = as_path(path), Path(path)
+    """Read a UTF-8 file, without its byte order mark; say where it is not UTF-8.
+
+    `known` are further names that a misspelt path may have meant.
+    """
+    expanded, path = as_path(path), Path(path)
     try:
-        content = place.read_bytes()
+        content = expanded.read_bytes()
     except FileNotFoundError as error:
         near = did_you_mean(str(path), [*known, *map(str, path.parent.glob("*"))])
         raise BadInput(f"There is no {kind} {path}.{near}") from error
@@ -60,9 +66,7 @@ def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()
         raise BadInput(f"{path} is not UTF-8: {byte}, cannot be read. Save it as UTF-8.") from error
 
 
-_MOST_PROBLEMS = 20  # named in one refusal; a file of thousands of bad lines is wrong as a whole
-
-Item = TypeVar("Item")
+_MAX_PROBLEMS = 20  # listed in one message: a file of thousands of bad lines is wrong as a whole
 
 
 def read_jsonl(
@@ -73,9 +77,9 @@ def read_jsonl(
     known: Iterable[str] = (),
     advice: str = "",
 ) -> list[Item]:
-    """Read a file with one JSON value a line; say of all malformed lines at once what is wrong.
+    """Read a file with one JSON value per line; one error lists all malformed lines.
 
-    `parse` makes an item of a value, or refuses it with `BadInput`; `advice` ends the refusal.
+    `parse` turns a value into an item, or raises `BadInput`; `advice` ends the message.
     """
     items, problems = [], []
     for number, line in enumerate(read_text(path, kind, known).split("\n"), start=1):
@@ -86,15 +90,15 @@ def read_jsonl(
                 problems.append(f"line {number}: {error}")
     if problems:
         count = "1 malformed line" if len(problems) == 1 else f"{len(problems)} malformed lines"
-        more = len(problems) - _MOST_PROBLEMS
-        told = [*problems[:_MOST_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])]
-        lines = "".join(f"\n  {problem}" for problem in told)
-        raise BadInput(f"{path} has {count}:{lines}{advice and chr(10) + advice}")
+        listed = [f"  {problem}" for problem in problems[:_MAX_PROBLEMS]]
+        if len(problems) > _MAX_PROBLEMS:
+            listed.append(f"  ... and {len(problems) - _MAX_PROBLEMS} more")
+        raise BadInput("\n".join([f"{path} has {count}:", *listed, *([advice] if advice else [])]))
     return items
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder, with those above it; refuse in words where that is not allowed."""
+    """Make a folder and its parents; say so where that is not possible."""
     folder = as_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,11 +108,13 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """Return the place of a file to be written; refuse one that takes none."""
+    """Return the path of a file to be written; refuse one that cannot be written."""
     target = as_path(path)
     if target.is_dir():
         raise BadInput(f"{target} cannot be written: it is a folder.")
-    if target.exists() and not target.is_file():  # /dev/null: a file would take its place
+    if (
+        target.exists() and not target.is_file()
+    ):  # such as /dev/null: os.replace would put a file there
         raise BadInput(f"{target} cannot be written: it is a device. Name a file.")
     if not target.parent.is_dir():
         raise BadInput(f"{target} cannot be written: there is no folder {str(target.parent)!r}.")
@@ -116,14 +122,14 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def draft_of(target: Path) -> Path:
-    """Name a file beside another; the target's own name may be as long as a name can be."""
+    """Return a new path beside the target; a suffix could make the target's own name too long."""
     return target.with_name(f".{uuid4().hex}")
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all: beside its place first, then into it.
+    """Write a file whole or not at all: write a draft beside it, then rename the draft.
 
-    Half a character, as in a file name that is not UTF-8, is written as JSON escapes it.
+    A lone surrogate, as in a file name that is not UTF-8, is written as JSON escapes it.
     """
     target = check_target(path)
     draft = draft_of(target)
@@ -137,7 +143,7 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there, to make room for a new one."""
+    """Remove a file, if there is one, before another is written in its place."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -147,47 +153,48 @@ def remove(path: Path) -> None:
 def write_sealed(
     path: str | os.PathLike[str], content: dict[str, Any], *, allow_nan: bool = True
 ) -> None:
-    """Write JSON with a checksum of itself: a number that a disk or a hand changed is noticed."""
+    """Write JSON with a checksum of its content, so that `read_sealed` notices any change."""
     sealed = {"seal": _seal(content), **content}
     write_atomically(path, json.dumps(sealed, ensure_ascii=False, allow_nan=allow_nan) + "\n")
 
 
 def from_json(text: str) -> Any:
-    """Read JSON, and refuse what is none or says one thing twice."""
+    """Parse JSON; refuse malformed text and objects in which a key appears twice."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except BadInput:
         raise
     except (ValueError, RecursionError) as error:
         raise BadInput(f"this is not JSON ({error})") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs; of two values for one key nobody knows which was meant."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; refuse two values for one key, as nobody knows which was meant."""
     for key, times in Counter(key for key, _ in pairs).items():
         if times > 1:
-            raise BadInput(f"the key {short_repr(key)} stands there {times} times")
+            raise BadInput(f"the key {short_repr(key)} appears {times} times")
     return dict(pairs)
 
 
 def read_sealed(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """Read what `write_sealed` wrote; refuse it where it is not what was written."""
-    text, wrong = read_text(path, kind), f"{path} is not a {kind}"
+    """Read a file of `write_sealed`; refuse one that was changed since."""
+    text, refusal = read_text(path, kind), f"{path} is not a {kind}"
     try:
         content = from_json(text)
     except BadInput as error:
-        raise BadInput(f"{wrong}: {error}.") from error
+        raise BadInput(f"{refusal}: {error}.") from error
     if not isinstance(content, dict):
-        raise BadInput(f"{wrong}: it holds no JSON object.")
+        raise BadInput(f"{refusal}: it contains no JSON object.")
     if "seal" not in content:
         marked = short_repr(content.get("format"))
-        raise BadInput(f"{wrong}: it carries no seal, and is marked {marked}.")
+        raise BadInput(f"{refusal}: it has no seal, and its format is {marked}.")
     if content.pop("seal") != _seal(content):
-        raise BadInput(f"{wrong} any more: it was changed or damaged after it was saved.")
+        raise BadInput(f"{refusal} any more: it was changed or damaged after it was saved.")
     return content
 
 
 def _seal(content: dict[str, Any]) -> str:
-    # NaN is how an unknown number is written; Python reads it back as it was.
+    """Compute the checksum of a content, whatever the order of its keys."""
+    # An unknown number is written as NaN, which is not JSON, but Python reads it back.
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""What this machine has to compute with: cores, threads, and OpenMP's helpers."""
+"""The cores and threads of this machine."""
 
 import ctypes
 import os
@@ -7,12 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["cores", "one_thread", "release_openmp_threads"]
+__all__ = ["cores", "limit_threads_to_cores", "one_thread", "release_openmp_threads"]
 
 
 def cores() -> int:
@@ -21,13 +17,15 @@ def cores() -> int:
     The quota of a container and the `CPU_LIMIT` of a JupyterHub count too. Torch does not see them,
     and threads beyond the quota spend their time waiting for one another.
     """
+    # Not joblib.cpu_count(): it ignores CPU_LIMIT, rounds a quota of 1.5 cores up to 2, where two
+    # threads would wait for each other, and its import takes 0.3 s.
     affinity = getattr(os, "sched_getaffinity", None)
     limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_quotas()]
     return max(1, int(min(limits)))
 
 
 def _quotas() -> Iterator[float]:
-    """Yield the limits, in cores, that a container or a classroom sets."""
+    """Yield the limits, in cores, that a container (cgroup v2 or v1) or a JupyterHub sets."""
     version_1 = f"{_cgroup('cpu/cpu.cfs_quota_us')} {_cgroup('cpu/cpu.cfs_period_us')}"
     for limit in (_cgroup("cpu.max"), version_1):
         if match := re.fullmatch(r"(\d+) (\d+)", limit):
@@ -37,7 +35,7 @@ def _quotas() -> Iterator[float]:
 
 
 def _cgroup(name: str) -> str:
-    """Read one of the container's limits; nothing where there is none."""
+    """Read one of the container's limits; empty if there is none."""
     try:
         return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
     except OSError:
@@ -45,7 +43,7 @@ def _cgroup(name: str) -> str:
 
 
 def limit_threads_to_cores() -> None:
-    """Lower torch's threads to the cores at hand, unless `OMP_NUM_THREADS` has spoken."""
+    """Lower torch's number of threads to `cores()`, unless the user set `OMP_NUM_THREADS`."""
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores():
@@ -53,8 +51,8 @@ def limit_threads_to_cores() -> None:
 
 
 @contextmanager
-def one_thread() -> "Iterator[None]":
-    """Compute with a single thread for a while."""
+def one_thread() -> Iterator[None]:
+    """Let torch compute with a single thread inside this block."""
     import torch
 
     before = torch.get_num_threads()
@@ -66,13 +64,13 @@ def one_thread() -> "Iterator[None]":
 
 
 def release_openmp_threads() -> None:
-    """Send this thread's OpenMP helpers home; they are called again when it computes something.
+    """End the OpenMP threads of the calling thread; its next computation starts them again.
 
-    OpenMP counts the helpers of all threads against the cores. Where there are too many, each falls
-    asleep at once instead of waiting a moment for its next work, and what another thread trains
-    takes half as long again.
+    OpenMP counts the threads of all its teams against the cores. Where there are more, each of them
+    sleeps at once instead of spinning for its next work, and a training in another thread takes
+    half as long again.
     """
     if sys.platform == "linux":
-        softly = 1  # OpenMP's own settings stay
+        omp_pause_soft = 1  # keeps OpenMP's settings
         pause = getattr(ctypes.CDLL(None), "omp_pause_resource_all", lambda _: None)
-        pause(softly)
+        pause(omp_pause_soft)

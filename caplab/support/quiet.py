@@ -1,4 +1,4 @@
-"""Keep the libraries' reports off the screen."""
+"""Silence the libraries' messages."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ __all__ = ["quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' reports, warnings and loading bars off the screen for a while."""
+    """Silence warnings, and the log messages and progress bars of transformers."""
     from transformers.utils import logging
 
     library: Any = logging

@@ -1,4 +1,4 @@
-"""Tables as text for terminals and as HTML for notebooks."""
+"""Write tables, as text for terminals and as HTML for notebooks."""
 
 from collections.abc import Container, Iterable, Sequence
 from html import escape
@@ -7,7 +7,7 @@ __all__ = ["html_table", "text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]], words: Container[int] = (0,)) -> list[str]:
-    """Align the cells of a table: columns of words to the left, all others to the right."""
+    """Align the cells of a table: the columns in `words` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -25,19 +25,20 @@ def html_table(
     caption: str = "",
     words: Container[int] | None = None,
 ) -> str:
-    """Write a table of plain text as HTML; colours are inherited, so that dark themes work.
+    """Write a table of plain text as HTML; it sets no colours, so that dark themes work.
 
-    Columns in `words` are aligned to the left, the others to the right; left out, all to the left.
+    The columns in `words` are aligned to the left, the others to the right; by default all are to
+    the left.
     """
 
-    def line(cells: Sequence[str], tag: str) -> str:
+    def html_row(cells: Sequence[str], tag: str) -> str:
+        aligned = ["left" if words is None or n in words else "right" for n in range(len(cells))]
         return "".join(
-            f'<{tag} style="text-align: {"left" if words is None or at in words else "right"}">'
-            f"{escape(cell)}</{tag}>"
-            for at, cell in enumerate(cells)
+            f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+            for side, cell in zip(aligned, cells, strict=True)
         )
 
     top = f"<caption>{escape(caption)}</caption>" if caption else ""
-    top += f"<thead><tr>{line(head, 'th')}</tr></thead>" if head else ""
-    body = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in rows)
+    top += f"<thead><tr>{html_row(head, 'th')}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{html_row(cells, 'td')}</tr>" for cells in rows)
     return f"<table>{top}<tbody>{body}</tbody></table>"
