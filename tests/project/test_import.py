@@ -1,12 +1,14 @@
-"""`import caplab`: instant, complete, and with functions where modules have the same name."""
+"""`import caplab`: instant, complete, and typed."""
 
 import ast
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -31,76 +33,66 @@ def test_importing_is_instant():
     assert min(float(fresh(code)) for _ in range(5)) <= 0.15
 
 
-def test_every_public_name_is_there():
-    for name in caplab.__all__:
-        assert getattr(caplab, name) is not None
+def typed() -> dict[str, tuple[str, str]]:
+    """Read the list for type checkers: public name -> the module and the name it comes from."""
+    for node in ast.parse(Path(caplab.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return {
+                alias.asname: (line.module, alias.name)
+                for line in node.body
+                for alias in line.names
+            }
+    raise AssertionError("caplab/__init__.py has no list for type checkers")
 
 
-def test_tab_completion_knows_what_is_not_loaded_yet():
+def test_type_checkers_see_the_same_names():
+    assert set(typed()) == set(caplab.__all__)
+
+
+@pytest.mark.parametrize(("public", "source"), typed().items(), ids=typed())
+def test_a_name_is_what_its_type_says(public, source):
+    module, name = source
+    try:
+        expected = importlib.import_module(f"{module}.{name}")
+    except ModuleNotFoundError:
+        expected = getattr(importlib.import_module(module), name)
+    assert public == name
+    assert getattr(caplab, public) is expected
+
+
+def test_tab_completion_offers_every_name():
     listed = fresh("import caplab; print(*dir(caplab))").split()
     assert set(caplab.__all__) <= set(listed)
 
 
-def test_type_checkers_see_the_same_names():
-    tree = ast.parse(Path(caplab.__file__).read_text())
-    (block,) = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-    ]
-    typed = {alias.name for node in block.body for alias in node.names}
-    assert typed == set(caplab.__all__)
-    assert set(caplab._MODULE_OF) <= set(caplab.__all__)
+def test_no_folder_shares_a_functions_name():
+    """Importing `caplab.exam.x` would put the folder in the place of the function `cl.exam`."""
+    folders = {path.parent.name for path in Path(caplab.__file__).parent.glob("*/__init__.py")}
+    shared = folders & set(caplab.__all__)
+    assert {name for name in shared if callable(getattr(caplab, name))} == set()
 
 
-# The attribute is used before or after the module of the same name is imported, or in between.
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import caplab.exam",
-        "import caplab; caplab.exam; import caplab.exam",
-        "from caplab import exam; import caplab.exam; assert callable(exam)",
-        "from caplab.exam import score; import caplab",
-        "import importlib, caplab; importlib.import_module('caplab.exam')",
-    ],
-)
-def test_exam_stays_the_function_however_its_module_is_imported(code):
-    assert fresh(code + "; print(callable(caplab.exam))") == "True\n"
+def test_functions_survive_the_import_of_every_module():
+    for module in pkgutil.walk_packages(caplab.__path__, "caplab."):
+        if module.name != "caplab.__main__":  # it would run
+            importlib.import_module(module.name)
+    modules = {name for name in caplab.__all__ if isinstance(getattr(caplab, name), ModuleType)}
+    assert modules == {"charts", "claims", "plots", "remedies", "world"}
 
 
-def test_the_module_behind_a_function_is_still_within_reach():
-    code = "from caplab.exam import Question, exam; import caplab; print(exam is caplab.exam)"
-    assert fresh(code) == "True\n"
-
-
-def test_a_misspelt_name_is_answered_with_those_that_exist():
+def test_a_misspelt_name_lists_the_real_ones():
     with pytest.raises(AttributeError, match=r"no 'laod'.*load"):
         _ = caplab.laod
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_loading_a_big_library_is_announced_in_a_terminal_only(monkeypatch, capfd, terminal):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    monkeypatch.delitem(sys.modules, "this_is_big", raising=False)
-    monkeypatch.setattr(caplab.importlib, "import_module", lambda name: time.sleep(0.1))
-    caplab._load_library("this_is_big")
-    line = capfd.readouterr()
-    assert line.out == ""
-    assert line.err == ("Loading this_is_big ... 0.1 s\n" if terminal else "")
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(caplab._MODULES, "nothing", "support.nothing")
+    monkeypatch.setattr(caplab, "import_module", lambda name: importlib.import_module("no_such"))
+    with pytest.raises(ImportError, match=r"no_such is not installed .* python lab.py"):
+        _ = caplab.nothing
 
 
-def test_a_missing_library_is_answered_with_what_to_do():
-    with pytest.raises(ImportError, match=r"no_such_library is not installed .* python lab.py"):
-        caplab._load_library("no_such_library")
-
-
-def test_what_is_loaded_already_is_not_announced(monkeypatch, capfd):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    caplab._load_library("json")
-    assert capfd.readouterr().err == ""
-
-
-def test_the_package_says_which_version_it_is():
+def test_the_package_says_its_version():
     assert caplab.__version__.count(".") == 2
 
 
@@ -109,10 +101,10 @@ def test_the_package_says_which_version_it_is():
     [
         ({}, "2000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),
-        ({"OMP_WAIT_POLICY": "active"}, "None"),  # a count would overrule the policy
+        ({"OMP_WAIT_POLICY": "active"}, "None"),  # a count would override the policy
     ],
 )
-def test_waiting_threads_spin_for_a_moment_unless_the_user_says_otherwise(given, then):
+def test_threads_spin_briefly_by_default(given, then):
     ours = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
     others = {key: value for key, value in os.environ.items() if key not in ours}
     code = "import caplab, os; print(os.environ.get('GOMP_SPINCOUNT'))"
