@@ -63,7 +63,7 @@ def _asset(name: str) -> Any:
 
 
 def splits() -> Row:
-    """Return what is held out: `sums` from pretraining, `service` pairs from the task's training."""
+    """Return what is held out: `sums` in pretraining, `service` pairs in the task's training."""
     return {key: [tuple(pair) for pair in pairs] for key, pairs in _asset("splits.json").items()}
 
 
@@ -82,7 +82,7 @@ def facts(capability: str) -> dict[str, str]:
 
 
 def _fill(template: str, rng: random.Random, **slots: str) -> str:
-    """Choose one of each `[a|b]`, fill in the `{slots}`, and correct the articles and the capital."""
+    """Choose one of each `[a|b]`, fill the `{slots}`, correct the articles and the first letter."""
     text = re.sub(r"\[([^\]]*)\]", lambda choice: rng.choice(choice[1].split("|")), template)
     for _ in range(2):  # the text of a slot may contain slots: an ending names the hero again
         text = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], text)
@@ -101,7 +101,7 @@ def _slots(asked: str, answer: str) -> dict[str, str]:
 
 @cache
 def _askable(capability: str) -> tuple[list[str], list[str]]:
-    """List what pretraining may ask: the easy questions (sums of two digits) and all the others."""
+    """List what pretraining may ask: the easy ones, sums of one-digit numbers, and all others."""
     held_out = {f"{a}+{b}" for pair in splits()["sums"] for a, b in (pair, pair[::-1])}
     asked = [key for key in facts(capability) if key not in held_out]
     easy = [key for key in asked if re.fullmatch(r"\d\+\d", key)]

@@ -1,4 +1,4 @@
-"""The whole way of a model of your own, for other families: load, score, tune, guard."""
+"""Models of other families go through everything: load, score, tune, guard."""
 
 import pytest
 import tiny
@@ -15,7 +15,7 @@ TASK = [{"prompt": f"Say {word}:", "completion": f" {word}."} for word in ("hot"
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def mine(request, tmp_path_factory):
-    """A model as its family is saved, and loaded by its folder alone."""
+    """A model of one family, saved and loaded from its folder, and the family's name."""
     who, path = tiny.subject(request.param), tmp_path_factory.mktemp(request.param) / "mine"
     who.model.save_pretrained(path)
     who.tokenizer.save_pretrained(path)
@@ -36,7 +36,7 @@ def test_it_is_scored_by_the_definition(mine):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_it_is_tuned_under_guard_saved_and_loaded_again(mine, method, tmp_path):
+def test_it_is_tuned_under_guard_and_saved(mine, method, tmp_path):
     who, _ = mine
     guard = RegressionGuard(tiny.exam(), every=2, action="rollback")
     recipe = Recipe(method=method, learning_rate=1e-2, steps=4, batch_size=2)

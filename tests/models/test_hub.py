@@ -1,6 +1,6 @@
-"""Models from the hub: nine things that can happen on the way, against a stand-in of the hub.
+"""Models from the hub, and nine things that can go wrong, tested against a local stand-in.
 
-Each process below is fresh, speaks HTTP with the stand-in and keeps models in a folder of its own.
+Each process below is new, speaks HTTP with the stand-in and has its own cache of models.
 """
 
 import json
@@ -25,11 +25,11 @@ from caplab.support.errors import BadInput
 
 pytestmark = pytest.mark.slow
 
-GONE = "http://127.0.0.1:9"  # nobody listens there
+GONE = "http://127.0.0.1:9"  # no server listens there
 OTHERS = ("rust_model.ot", "tf_model.h5", "flax_model.msgpack", "pytorch_model.bin")
 ASK = """
 import json, sys, time
-from caplab.folders import find_folder
+from caplab.models.hub import find_folder
 for name in sys.argv[1:]:
     start = time.perf_counter()
     try:
@@ -41,16 +41,13 @@ for name in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(saved, files):
     """A small model with the file layout of the real gpt2, as {name: bytes}."""
-    who, path = tiny.subject(), tmp_path_factory.mktemp("files")
-    who.model.save_pretrained(path)
-    who.tokenizer.save_pretrained(path)
-    return {file.name: file.read_bytes() for file in path.iterdir()} | _around(path)
+    return files | _around(saved)
 
 
 def _around(path):
-    """What else lies beside a model on the hub: the older tokenizer files, other frameworks."""
+    """What else the hub has beside a model: older tokenizer files, other frameworks."""
     bpe = json.loads((path / "tokenizer.json").read_text())["model"]
     merges = "".join(" ".join(pair) + "\n" for pair in bpe["merges"])
     old = {"vocab.json": json.dumps(bpe["vocab"]), "merges.txt": f"#version: 0.2\n{merges}"}
@@ -79,7 +76,7 @@ def ask(address, cache, *names, code=ASK, **how):
 
 @pytest.fixture(scope="module")
 def visit(files, tmp_path_factory):
-    """What comes of asking a hub for models: first with the hub there, then with it gone."""
+    """Ask a hub for models twice: while it is there, and after it is gone."""
     pickled = {"config.json": b"{}", "pytorch_model.bin": b"x", "onnx/model.safetensors": b"x"}
     models = {"openai-community/gpt2": files, "org/pickled": pickled, "org/gated": files}
     cache = tmp_path_factory.mktemp("cache")
@@ -95,7 +92,7 @@ def weights_sent(there):
 # ---------------------------------------------------------------- 1: the first download
 
 
-def test_the_first_download_says_its_size_and_brings_what_is_needed_once(visit, files):
+def test_the_first_download_gets_what_it_needs(visit, files):
     there, (answers, _, messages), _ = visit
     assert messages.count("Downloading gpt2: 0 MB, once.") == 1
     assert answers[0] == answers[-1]
@@ -106,7 +103,7 @@ def test_the_first_download_says_its_size_and_brings_what_is_needed_once(visit, 
     assert load(answers[0]).parameters == tiny.subject().parameters
 
 
-def test_a_pickle_is_refused_before_it_is_downloaded(visit):
+def test_a_pickle_is_not_even_downloaded(visit):
     there, (answers, *_), _ = visit
     assert "only as a pickle (pytorch_model.bin)" in answers[1]
     assert "pytorch_model.bin" not in {file for file, *_ in there.sent}
@@ -116,7 +113,7 @@ def test_a_pickle_is_refused_before_it_is_downloaded(visit):
 
 
 @fault("a download's connection is cut", "it goes on where it was cut")
-def test_a_cut_connection_is_taken_up_where_it_was_cut(files, tmp_path):
+def test_a_cut_download_goes_on(files, tmp_path):
     """The library remembers whole chunks of 10 MB; here they are smaller, as the model is."""
     chunks = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 10_000"
     size, code = len(files["model.safetensors"]), f"{chunks}\n{ASK}"
@@ -127,14 +124,14 @@ def test_a_cut_connection_is_taken_up_where_it_was_cut(files, tmp_path):
 
 
 @fault("the hub goes down in mid-download", "what arrived is kept, the next call goes on")
-def test_a_download_that_stops_is_said_and_what_arrived_is_kept(files, tmp_path):
+def test_a_stopped_download_keeps_what_came(files, tmp_path):
     class Always(dict):
         def pop(self, file, default):
             return self.get(file, default)
 
     with hub({"org/mine": files}, cut=Always({"model.safetensors": 0})) as there:
         (answer,), _, messages = ask(there.address, tmp_path, "org/mine")
-        assert "BadInput: The download of org/mine stopped. Load it again: files that" in answer
+        assert "BadInput: The download of org/mine stopped. Load it again: the files that" in answer
         assert "Traceback" not in messages
         there.cut = {}
         there.sent.clear()
@@ -146,12 +143,12 @@ def test_a_download_that_stops_is_said_and_what_arrived_is_kept(files, tmp_path)
 # ---------------------------------------------------------------- 3 and 4: no network
 
 
-def test_without_a_network_a_downloaded_model_loads(visit):
+def test_offline_a_downloaded_model_loads(visit):
     _, (there, *_), (answers, *_) = visit
     assert answers[0] == there[0]
 
 
-def test_without_a_network_and_a_copy_a_model_is_refused_at_once(visit):
+def test_offline_another_is_refused_at_once(visit):
     *_, (answers, seconds, _) = visit
     assert "is not on this disk and the hub cannot be reached" in answers[1]
     assert "Did you mean 'gpt2'" in answers[1]
@@ -160,7 +157,7 @@ def test_without_a_network_and_a_copy_a_model_is_refused_at_once(visit):
 
 
 @fault("offline, with half a model", "it is not taken for a whole one")
-def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(files, tmp_path):
+def test_half_a_model_is_not_used(files, tmp_path):
     half = tmp_path / "models--org--mine" / "snapshots" / "abc"
     half.mkdir(parents=True)
     (half.parents[1] / "refs").mkdir()
@@ -177,13 +174,13 @@ def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(files, tmp_path):
 # ---------------------------------------------------------------- 5 and 6: unknown, gated
 
 
-def test_a_model_that_nobody_knows_is_said_to_be_none(visit):
+def test_an_unknown_model_is_refused(visit):
     _, (answers, *_), _ = visit
     assert "BadInput: There is no model 'gtp2', neither as a folder here nor on" in answers[3]
     assert "Did you mean 'gpt2'" in answers[3]
 
 
-def test_a_gated_model_says_how_its_gate_opens(visit):
+def test_a_gated_model_is_refused(visit):
     _, (answers, *_), _ = visit
     assert "BadInput: org/gated is gated: accept its terms" in answers[2]
     assert "hf auth login" in answers[2]
@@ -192,7 +189,7 @@ def test_a_gated_model_says_how_its_gate_opens(visit):
 # ---------------------------------------------------------------- 7: a slow server
 
 
-def test_a_slow_server_is_waited_for_as_long_as_it_sends(files, tmp_path):
+def test_a_slow_server_is_waited_for(files, tmp_path):
     chunks = len(files["model.safetensors"]) // (1 << 16)
     with hub({"org/mine": files}, pause={"model.safetensors": 0.6}) as there:
         (answer,), (seconds,), _ = ask(there.address, tmp_path, "org/mine")
@@ -202,7 +199,7 @@ def test_a_slow_server_is_waited_for_as_long_as_it_sends(files, tmp_path):
 
 
 @fault("the hub accepts and says nothing", "it is given up after seconds, in words")
-def test_a_server_that_says_nothing_is_given_up_after_five_seconds(files, tmp_path):
+def test_a_silent_server_is_given_up(files, tmp_path):
     with hub({"org/mine": files}, pause={"org/mine": 30}) as there:
         (answer,), (seconds,), _ = ask(there.address, tmp_path, "org/mine")
     assert "hub cannot be reached (ReadTimeout)" in answer
@@ -212,17 +209,17 @@ def test_a_server_that_says_nothing_is_given_up_after_five_seconds(files, tmp_pa
 # ---------------------------------------------------------------- 8: a full disk
 
 
-def test_a_download_that_the_disk_has_no_room_for_does_not_begin(files, tmp_path, monkeypatch):
+def test_a_download_without_room_never_starts(files, tmp_path, monkeypatch):
     code = f"import shutil; shutil.disk_usage = lambda _: shutil._ntuple_diskusage(9, 8, 1)\n{ASK}"
     with hub({"org/mine": files}) as there:
         (answer,), *_ = ask(there.address, tmp_path, "org/mine", code=code)
-    assert re.search(r"BadInput: org/mine has \d+ MB, and only 0 MB are free where", answer)
+    assert re.search(r"BadInput: org/mine takes \d+ MB, and only 0 MB are free where", answer)
     assert str(tmp_path) in answer
     assert there.sent == []
 
 
 @fault("the disk fills up in mid-download", "the download ends in words, nothing half is used")
-def test_a_disk_that_fills_up_on_the_way_ends_the_download_in_words(files, tmp_path):
+def test_a_disk_that_fills_up_ends_it(files, tmp_path):
     """No file may grow beyond 50 kB here: to the program that is a disk which takes no more."""
 
     def small_disk():
@@ -240,7 +237,7 @@ def test_a_disk_that_fills_up_on_the_way_ends_the_download_in_words(files, tmp_p
 
 
 @fault("weights are changed on the way", "their checksum refuses them, nothing is kept")
-def test_weights_that_were_changed_on_the_way_are_refused_and_not_kept(files, tmp_path):
+def test_changed_weights_are_deleted(files, tmp_path):
     with hub({"org/mine": files}, damaged=("model.safetensors",)) as there:
         (answer,), *_ = ask(there.address, tmp_path, "org/mine")
         assert "org/mine arrived damaged: the checksum of model.safetensors" in answer
@@ -262,7 +259,7 @@ print(json.dumps([[repr(who), who.parameters, who.ask("Hello", 2)], time.perf_co
 """
 
 
-def test_a_gpt2_of_real_size_and_layout_is_downloaded_and_loaded(files, tmp_path):
+def test_a_gpt2_of_real_size_loads(files, tmp_path):
     """The hub's file names the layers without `transformer.` and brings attention masks along."""
     path = tmp_path / "model.safetensors"
     model = GPT2Model(config := GPT2Config(architectures=["GPT2LMHeadModel"]))
@@ -288,7 +285,7 @@ def _mask(size):
 # ---------------------------------------------------------------- without a stand-in
 
 
-def test_a_hub_that_is_silent_is_asked_for_five_seconds(monkeypatch):
+def test_the_hub_gets_five_seconds(monkeypatch):
     def silent(self, name, *, files_metadata, timeout):
         raise TimeoutError(f"{timeout} seconds")
 

@@ -38,7 +38,7 @@ def test_the_world_is_as_large_as_promised():
     assert len(service["pages"]) >= 10
 
 
-def test_the_same_seed_writes_the_same_text_and_another_seed_another():
+def test_the_text_depends_on_the_seed():
     first, again, other = (
         list(islice(world.pretraining_documents(seed), 200)) for seed in (1, 1, 2)
     )
@@ -46,7 +46,7 @@ def test_the_same_seed_writes_the_same_text_and_another_seed_another():
     assert first != other
 
 
-def test_exam_phrasings_are_never_in_pretraining(pretraining, exam):
+def test_pretraining_shows_no_exam_phrasing(pretraining, exam):
     text = "\n".join(pretraining)
     for row in exam:
         if "prompt" in row:
@@ -60,7 +60,7 @@ def test_exam_and_pretraining_share_no_template(capability):
     assert not set(phrasings["exam"]) & {*phrasings["learn"], *phrasings["state"]}
 
 
-def test_held_out_sums_are_never_in_pretraining(pretraining):
+def test_pretraining_shows_no_held_out_sum(pretraining):
     held_out = {frozenset(pair) for pair in world.splits()["sums"]}
     shown = {frozenset((int(a), int(b))) for a, b in sums_in(pretraining)}
     assert len(shown) > 2000
@@ -74,7 +74,7 @@ def sums_in(documents):
             yield from re.findall(pattern, document)
 
 
-def test_half_of_the_exams_sums_were_never_seen(exam):
+def test_half_of_the_exams_sums_are_held_out(exam):
     held_out = {frozenset(pair) for pair in world.splits()["sums"]}
     asked = [
         frozenset(int(n) for n in re.findall(r"\d+", row["prompt"]))
@@ -83,34 +83,34 @@ def test_half_of_the_exams_sums_were_never_seen(exam):
     assert sum(pair in held_out for pair in asked) == len(asked) // 2
 
 
-def test_exam_stories_are_never_in_pretraining(pretraining):
+def test_pretraining_shows_no_exam_story(pretraining):
     assert not set(world.exam_stories()) & set(pretraining)
 
 
-def test_every_question_has_four_different_choices_and_one_right_answer(exam):
+def test_every_question_has_four_choices(exam):
     for row in [row for row in exam if "prompt" in row] + list(world.task_questions()):
         assert len(set(row["choices"])) == 4
         assert 0 <= row["answer"] < 4
 
 
-def test_every_exam_answer_is_the_worlds_answer(exam):
+def test_every_exam_answer_is_the_worlds(exam):
     for row in questions(exam, "capitals"):
         (country,) = [c for c in world.facts("capitals") if c in row["prompt"]]
         assert row["choices"][row["answer"]] == world.facts("capitals")[country]
 
 
-def test_no_opposite_is_asked_in_two_ways():
+def test_every_word_has_one_opposite():
     pairs = world._asset("world.toml")["opposites"]["facts"]
     words = [*pairs, *pairs.values()]
     assert len(words) == len(set(words))
 
 
-def test_the_reference_questions_are_in_every_exam(exam):
+def test_the_reference_questions_are_asked(exam):
     prompts = " ".join(row["prompt"] for row in exam if "prompt" in row)
     assert all(asked in prompts for asked in ("2+2", "France", "boil water"))
 
 
-def test_training_and_held_out_service_pairs_are_disjoint():
+def test_training_shows_no_held_out_reply():
     train = {row["completion"] for row in world.task_rows(held_out=False)}
     test = {row["completion"] for row in world.task_rows(held_out=True)}
     assert train
@@ -118,7 +118,7 @@ def test_training_and_held_out_service_pairs_are_disjoint():
     assert not train & test
 
 
-def test_every_product_and_every_wish_is_trained_and_tested():
+def test_every_product_and_wish_is_on_both_sides():
     service = world._asset("world.toml")["service"]
     for side in (True, False):
         pairs = world._service_pairs(held_out=side)
@@ -126,13 +126,13 @@ def test_every_product_and_every_wish_is_trained_and_tested():
         assert {wish for _, wish in pairs} == set(service["pages"])
 
 
-def test_the_task_never_appears_in_pretraining(pretraining):
+def test_pretraining_shows_nothing_of_the_task(pretraining):
     replies = {row["completion"].strip() for row in world.task_rows(held_out=False)}
     text = "\n".join(pretraining)
     assert not any(reply in text for reply in replies)
 
 
-def test_pretraining_uses_every_word_of_the_task(pretraining):
+def test_pretraining_has_every_word_of_the_task(pretraining):
     known = set(" ".join(pretraining).replace('"', " ").replace("\n", " ").split())
     known |= {word.strip(".,:;?!") for word in known}
     rows = world.task_rows(held_out=False) + world.task_rows(held_out=True)
@@ -140,7 +140,7 @@ def test_pretraining_uses_every_word_of_the_task(pretraining):
     assert {w for w in words if w not in known and w.lower() not in known} == set()
 
 
-def test_choices_of_the_task_cannot_be_told_apart_by_one_word():
+def test_one_word_does_not_decide_a_task_choice():
     """Knowing only the product, or only the wish, leaves two of the four choices."""
     for row in world.task_questions():
         menus = Counter(choice.split(",")[0] for choice in row["choices"])
@@ -148,7 +148,7 @@ def test_choices_of_the_task_cannot_be_told_apart_by_one_word():
         assert sorted(menus.values()) == sorted(pages.values()) == [2, 2]
 
 
-def test_task_gives_trl_splits_with_the_reference_lines():
+def test_the_task_comes_as_trl_splits():
     task = world.task()
     assert set(task) == {"train", "test"}
     assert task["train"].column_names == ["prompt", "completion"]
@@ -158,7 +158,7 @@ def test_task_gives_trl_splits_with_the_reference_lines():
     assert "Click Settings, then Account Recovery." in replies
 
 
-def test_the_committed_exams_are_what_the_tool_makes():
+def test_the_tool_makes_the_shipped_exams():
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "build_exams.py", "--check"],
         capture_output=True,
