@@ -1,7 +1,7 @@
-"""Say before a long run on a big model what it will take here, while minds can still change.
+"""Estimate the time and memory of a run before it starts.
 
-Time is measured: one pass forward through one batch, and what training costs in such passes.
-Memory is counted: what a run keeps of every weight, and what lies in between.
+Time is measured: one forward pass through one batch, times the cost of training in such passes.
+Memory is counted: what a run keeps for each weight, and the activations in between.
 """
 
 import time
@@ -18,36 +18,36 @@ from caplab.training.recipe import Recipe
 
 __all__ = ["RunEstimate", "announce_estimate", "estimate_run"]
 
-BIG = 20_000_000  # weights; a smaller model is trained before anybody has read a forecast
+BIG = 20_000_000  # weights; a smaller model is trained before anybody has read an estimate
 LONG = 30.0  # seconds
-_PASSES = {"full": 3.0, "lora": 2.2}  # forward passes that a step costs: forward, then backward
-_LOOKS = 9  # points along a run; each asks a fixed sample of questions
-_SAMPLE = 80
+_PASSES = {"full": 3.0, "lora": 2.2}  # cost of a step, forward and backward, in forward passes
+_POINTS = 9  # along a run; each asks a fixed sample of questions
+_SAMPLE = 80  # questions at a point, of both exams together
 _BYTES = {"full": 20, "lora": 8}  # per weight: base, copy; for full also gradient and two moments
-_LIBRARIES = 0.7e9
+_LIBRARIES = 0.7e9  # bytes
 _MOVED = 32  # bytes that the optimiser moves per weight and step
-_BANDWIDTH = 1e10  # bytes per second, as slow as laptops are
+_BANDWIDTH = 1e10  # bytes per second, as on slow laptops
 _CHARACTERS = 4  # per token, roughly, in any language with an alphabet
 
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """What a run will take: good to about a factor of one and a half."""
+    """The expected time and memory of a run, accurate to about a factor of one and a half."""
 
     name: str
     recipe: Recipe
     seconds: float
     memory: float  # bytes
-    free: float | None  # bytes, where the machine tells
+    free: float | None  # bytes; None where the machine does not tell
 
     @property
     def fits(self) -> bool:
-        """Tell whether the memory suffices, as far as that is known."""
+        """Tell whether the free memory is enough; True where it is unknown."""
         return self.free is None or self.memory < self.free
 
     @property
     def sentence(self) -> str:
-        """Say it, with what can be done about it."""
+        """State the estimate, and what the user can do about it."""
         recipe, gigabytes = self.recipe, f"{self.memory / 1e9:.1f} GB"
         what = f"{self.name}, {recipe.method}, {recipe.steps} steps of {recipe.batch_size} rows"
         told = f"{what}: about {format_duration(self.seconds)} and {gigabytes} of memory."
@@ -58,58 +58,61 @@ class RunEstimate:
 
 
 def announce_estimate(subject: Subject, recipe: Recipe, rows: Dataset, *exams: Exam | None) -> None:
-    """Print the forecast of a run that is long, or too large for the memory."""
+    """Print the estimate of a run that is long, or too large for the memory."""
     if subject.parameters >= BIG:
-        expected = estimate_run(subject, recipe, rows, *exams)
-        if expected.seconds >= LONG or not expected.fits:
-            print(expected.sentence, flush=True)
+        estimate = estimate_run(subject, recipe, rows, *exams)
+        if estimate.seconds >= LONG or not estimate.fits:
+            print(estimate.sentence, flush=True)
 
 
 def estimate_run(
     subject: Subject, recipe: Recipe, rows: Dataset, *exams: Exam | None
 ) -> RunEstimate:
-    """Forecast time and memory of a run on this machine."""
+    """Estimate the time and memory of a run on this machine."""
     lengths = sorted(len(ids) for ids in rows["input_ids"])
-    length = lengths[len(lengths) * 9 // 10]  # rows are padded to the longest of a batch
+    # Rows are padded to the longest of their batch: the ninth decile comes near that.
+    length = lengths[len(lengths) * 9 // 10]
     tokens = recipe.batch_size * length
-    per_token = _forward(subject, recipe.batch_size, length) / tokens
+    per_token = _forward_seconds(subject, recipe.batch_size, length) / tokens
+    # A full update on a CPU reads and writes each weight with its moments: memory sets the pace.
     moves = recipe.method == "full" and subject.device.type == "cpu"
     update = subject.parameters * _MOVED / _BANDWIDTH if moves else 0.0
     seconds = recipe.steps * (_PASSES[recipe.method] * per_token * tokens + update)
-    seconds += per_token * sum(_asked(exam) for exam in exams if exam)
+    seconds += per_token * sum(_tokens_read(exam) for exam in exams if exam)
     weights = subject.parameters * _BYTES[recipe.method]
-    memory = weights + _between(subject.model.config, tokens) + _LIBRARIES
+    memory = weights + _activations(subject.model.config, tokens) + _LIBRARIES
     return RunEstimate(subject.name, recipe, seconds, memory, _free(subject.device))
 
 
-def _forward(subject: Subject, batch: int, length: int) -> float:
-    """Measure one pass forward through a batch, the better of two: the first one warms up."""
-    ids = torch.zeros((batch, length), dtype=torch.long, device=subject.device)
+def _forward_seconds(subject: Subject, batch: int, length: int) -> float:
+    """Time a forward pass through a batch; the faster of two, for the first one warms up."""
+    ids = torch.zeros((batch, length), dtype=torch.long, device=subject.device)  # (rows, tokens)
     times = []
     with measuring(subject.model):
         for _ in range(2):
             start = time.perf_counter()
-            float(subject.model(input_ids=ids, use_cache=False).logits[0, 0, 0])  # waits for a GPU
+            logits = subject.model(input_ids=ids, use_cache=False).logits  # (rows, tokens, words)
+            float(logits[0, 0, 0])  # waits for a GPU
             times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _asked(exam: Exam) -> float:
-    """Count the tokens that a run reads for an exam: whole before and after, samples between."""
+def _tokens_read(exam: Exam) -> float:
+    """Count the tokens that a run reads for an exam: all of it twice, and a sample per point."""
     characters = sum(len(q.prompt) + sum(map(len, q.choices)) for q in exam.questions)
-    looks = 2 + _LOOKS * min(1.0, _SAMPLE / 2 / len(exam))
-    return looks * characters / _CHARACTERS
+    times = 2 + _POINTS * min(1.0, _SAMPLE / 2 / len(exam))
+    return times * characters / _CHARACTERS
 
 
-def _between(config: Any, tokens: int) -> float:
-    """Count what lies between the layers until the way back: activations, and the logits thrice."""
+def _activations(config: Any, tokens: int) -> float:
+    """Count the bytes that the backward pass needs: activations, and the logits three times."""
     config = config.get_text_config()
     layers = config.num_hidden_layers * config.hidden_size * 34 * 4
     return float(tokens * (layers + 3 * 4 * config.vocab_size))
 
 
 def _free(device: torch.device) -> float | None:
-    """Ask how much memory is free; what this process has already is counted as used."""
+    """Return the bytes of free memory; None for a device that does not tell."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":

@@ -1,4 +1,4 @@
-"""What a point reports of a model in training: what it knows, what it learned, how far it moved."""
+"""Measure a model at a point of its training: what it knows, has learned, how far it moved."""
 
 import math
 from dataclasses import replace
@@ -18,53 +18,56 @@ from caplab.training.trainer import Collator, Diverged
 
 __all__ = ["Examiner"]
 
-_ASKED = 48  # questions on the classics at a point; the final scorecard answers all
-_ASKED_OF_TASK = 32
+_CLASSICS_ASKED = 48  # questions at a point; the final scorecard answers all
+_TASK_ASKED = 32
 _DRIFT_ROWS = 16  # held-out rows on which the KL is measured
-_DRIFT_NUMBERS = 2**23  # the base's log-probabilities that are kept at most: 32 MB
+_DRIFT_NUMBERS = 2**23  # log-probabilities of the base that are kept at most: 32 MB
 _CARDS_KEPT = 32
 
 
 class _Drift:
-    """How far a model has moved from its base: KL(base || model) per token of the same texts.
+    """Measure how far a model has moved from its base: KL(base || model) per token of fixed texts.
 
-    Prompts count as well as completions. In a trial over 22 runs of the pocket model the whole text
-    told better what was forgotten (R squared .89 for the smooth score) than the completions (.69).
+    Prompts count as well as completions. In a trial over 22 runs of the pocket model, the whole
+    text predicted what was forgotten (R squared .89 for the smooth score) better than the
+    completions alone (.69).
     """
 
     def __init__(self, subject: Subject, rows: Dataset) -> None:
         batch = Collator.of(subject.tokenizer)(list(_spread(rows, subject.model)))
         self.inputs = {
-            key: batch[key].to(subject.device) for key in ("input_ids", "attention_mask")
+            key: batch[key].to(subject.device)  # (rows, tokens)
+            for key in ("input_ids", "attention_mask")
         }
-        self.read = self.inputs["attention_mask"][:, 1:].bool()  # (rows, tokens - 1)
-        self.base = self._log_chances(subject.model)
+        self.predicted = self.inputs["attention_mask"][:, 1:].bool()  # (rows, tokens - 1)
+        self.base = self._log_probabilities(subject.model)
 
-    def _log_chances(self, model: Any) -> torch.Tensor:
+    def _log_probabilities(self, model: Any) -> torch.Tensor:
+        """Return the model's log-probabilities of every word after each token, padding left out."""
         with measuring(model):
             logits: torch.Tensor = model(**self.inputs).logits[:, :-1]  # (rows, tokens - 1, words)
-            return logits[self.read].float().log_softmax(-1)  # (tokens read, words)
+            return logits[self.predicted].float().log_softmax(-1)  # (tokens predicted, words)
 
     def from_base(self, model: Any) -> float:
         """Return the divergence in nats per token; 0 for the base itself."""
-        moved = self._log_chances(model)
+        moved = self._log_probabilities(model)
         return kl_div(moved, self.base, reduction="batchmean", log_target=True).item()
 
 
 def _spread(rows: Dataset, model: Any) -> Dataset:
-    """Pick rows at equal distances, as many as the memory set aside for them holds."""
+    """Pick rows at equal distances, as many as the memory limit allows."""
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predicted = sum(len(row["input_ids"]) - 1 for row in rows)
     fitting = _DRIFT_NUMBERS * len(rows) // (vocabulary * predicted)
     count = min(len(rows), _DRIFT_ROWS, max(1, fitting))
-    return rows.select([at * len(rows) // count for at in range(count)])
+    return rows.select([row * len(rows) // count for row in range(count)])
 
 
 _last_drift: dict[tuple[str, str, str], _Drift] = {}
 
 
 def _drift(subject: Subject, rows: Dataset, weights: str) -> _Drift:
-    """Return the distance from this base: the next run mostly begins at the same one."""
+    """Return the measure of drift from this base; kept, because runs often share their base."""
     key = (weights, rows._fingerprint, str(subject.device))
     if key not in _last_drift:
         _last_drift.clear()
@@ -76,7 +79,7 @@ _base_cards: dict[tuple[str, str], Scorecard] = {}
 
 
 class Examiner:
-    """Ask what a point reports: a sample of either exam, and the distance from the base."""
+    """Measure what a point reports: a sample of each exam, and the distance from the base."""
 
     def __init__(
         self,
@@ -90,12 +93,12 @@ class Examiner:
         self.subject, self.exam, self.task_exam = subject, exam, task_exam
         self._progress = progress
         self.weights = digest(subject.model)
-        self._classics = exam.sample(min(_ASKED, len(exam)))
-        self._task = task_exam.sample(min(_ASKED_OF_TASK, len(task_exam))) if task_exam else None
+        self._classics = exam.sample(min(_CLASSICS_ASKED, len(exam)))
+        self._task = task_exam.sample(min(_TASK_ASKED, len(task_exam))) if task_exam else None
         self._drift = _drift(subject, rows, self.weights)
 
     def cards(self, tuned: Subject | None) -> dict[str, Scorecard]:
-        """Ask the base, and the tuned subject if one is given, the exams in full."""
+        """Score the base, and the tuned subject if one is given, on the whole exams."""
         found = {}
         for suffix, exam in (("", self.exam), ("_task", self.task_exam)):
             if exam:
@@ -105,7 +108,7 @@ class Examiner:
         return found
 
     def _base_card(self, exam: Exam) -> Scorecard:
-        """Score the base; what it answered once, in whatever run, is not asked again."""
+        """Score the base; its answers are kept for all runs that begin from the same weights."""
         key = (self.weights, exam.fingerprint)
         if key not in _base_cards:
             _base_cards[key] = score(self.subject, exam, progress=self._progress)
@@ -114,10 +117,10 @@ class Examiner:
         return replace(_base_cards[key], subject=self.subject.name)
 
     def look(self, model: Any | None, step: int, **known: Any) -> Point:
-        """Ask the model, or the base where none is given."""
+        """Measure the model, or the base where no model is given."""
         kl = 0.0 if model is None else self._drift.from_base(model)
         if not math.isfinite(kl):
-            raise Diverged(f"the weights were no numbers any more after step {step}")
+            raise Diverged(f"the weights were not finite numbers any more after step {step}")
         classics = self._ask(model, self._classics)
         return Point(
             step=step,

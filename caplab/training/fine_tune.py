@@ -1,4 +1,4 @@
-"""Fine-tune a subject by a recipe: one call that trains, looks and returns what happened."""
+"""Fine-tune a subject by a recipe: one call that trains, measures and returns a `Run`."""
 
 import random
 import threading
@@ -17,19 +17,19 @@ from caplab.models.weights import set_base_name, unwrapped
 from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support import __version__
-from caplab.support.errors import BadInput, require_type, short_repr, within_memory
-from caplab.training.estimate import announce_estimate
+from caplab.support.errors import BadInput, is_count, require_type, short_repr, within_memory
+from caplab.training.estimate import BIG, announce_estimate
 from caplab.training.examiner import Examiner
 from caplab.training.observer import Clock, Watch, random_state_kept
 from caplab.training.recipe import Recipe
 from caplab.training.replay import mixture
 from caplab.training.run import Point, Run
 from caplab.training.task_rows import Rows, Task, open_task, tokens
-from caplab.training.trainer import make_trainer
+from caplab.training.trainer import cheap_collections, make_trainer
 
 __all__ = ["fine_tune"]
 
-# Trainings take turns: two at once would draw from one random state, and be slower than one by one.
+# Trainings take turns: two at once would share one random state, and take longer than in sequence.
 _TURN = threading.RLock()
 
 _LESS = 'Try a smaller batch_size, a smaller rank, or method="lora".'
@@ -52,47 +52,47 @@ def fine_tune(
     """Fine-tune a copy of the subject and return what happened; the subject itself stays as it is.
 
     `task` defaults to the customer-service dialogues and `exam` to the classics. `on_point` is
-    called with each `Point`: at step 0, every `every` steps (else eight times) and at the end.
-    Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
+    called with each `Point`: at step 0, every `every` steps (by default eight times) and at the
+    end. Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
     `RegressionGuard`.
 
-    The held-out task accuracy comes from `task_exam`; without one, from the task's own exam or from
-    its test rows. Old texts for replay come from `replay_data`, else from the synthetic world.
+    The held-out task accuracy comes from `task_exam`, or without one from the task's own exam or
+    its test rows. Old texts for replay come from `replay_data`, or from the synthetic world.
 
-    A point asks a fixed sample of either exam, so that looking costs less than training; the
-    scorecards, such as `run.before` and `run.final`, answer all of it.
+    A point asks a fixed sample of each exam, so that measuring costs less than training; the
+    scorecards, such as `run.before` and `run.final`, answer the whole exam.
     """
     _check(subject, recipe, every, exam, task_exam)
     _check_watchers(on_point, stop, callbacks)
     clock = Clock()
-    with _TURN, random_state_kept(subject.device), within_memory(_LESS):
+    spared = cheap_collections(collect=subject.parameters >= BIG)
+    with _TURN, random_state_kept(subject.device), within_memory(_LESS), spared:
         train, test = open_task(task)
         rows = tokens(train, subject)
         fed = mixture(rows, recipe, subject, replay_data)
+        exam = exam or load_exam()
         if task_exam is None:
             task_exam = load_exam("task") if task is None else _exam_of(test)
         if on_point is None:
-            announce_estimate(subject, recipe, rows, exam or load_exam(), task_exam)
-        examiner = Examiner(
-            subject,
-            exam or load_exam(),
-            task_exam,
-            tokens(test, subject) if test else rows,
-            progress=on_point is None,
-        )
+            announce_estimate(subject, recipe, rows, exam, task_exam)
+        held_out = tokens(test, subject) if test else rows
+        examiner = Examiner(subject, exam, task_exam, held_out, progress=on_point is None)
         trainer = make_trainer(subject, recipe, fed, callbacks)
         looks = _steps_to_look(recipe.steps, every)
         watch = Watch(trainer, examiner, looks, clock, on_point, stop)
-        return _run(recipe, watch, trouble=watch.train())
+        run = _run(recipe, watch, trouble=watch.train())
+        del trainer, watch  # they refer to each other: the collection that follows frees them
+    return run
 
 
 def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
-    """Refuse at the door what would fail in the depths of a library."""
+    """Refuse early what would fail deep inside a library."""
     require_type(subject, Subject, 'fine_tune needs a Subject, such as load("pocket")')
     require_type(recipe, Recipe, "fine_tune needs a Recipe as its second argument")
-    if every is not None and (type(every) is not int or every < 1):
+    if every is not None and not is_count(every, 1):
+        given = short_repr(every)
         raise BadInput(
-            f"every counts the steps from one point to the next, not {short_repr(every)}."
+            f"every counts the steps from one point to the next: at least 1, not {given}."
         )
     for exam in exams:
         require_type(
@@ -101,7 +101,7 @@ def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
 
 
 def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
-    """Refuse what could not be told how the training goes."""
+    """Refuse a listener that cannot be called, a wrong `stop` and wrong callbacks."""
     if on_point is not None and not callable(on_point):
         raise BadInput(f"on_point is a function that takes a Point, not {short_repr(on_point)}.")
     require_type(stop, (threading.Event, type(None)), "stop is a threading.Event")
@@ -118,9 +118,10 @@ def _steps_to_look(steps: int, every: int | None) -> set[int]:
 
 
 def _exam_of(test: Dataset | None) -> Exam | None:
-    """Make questions of held-out rows: which of four completions belongs to this prompt?
+    """Turn held-out rows into questions: which of four completions belongs to this prompt?
 
-    An exam puts one space before each choice. Rows that have none there need a `task_exam`.
+    An exam puts one space before each choice, so completions that begin otherwise need a
+    `task_exam` of their own.
     """
     if test is None or not {"prompt", "completion"} <= set(test.column_names):
         return None
@@ -136,6 +137,7 @@ def _exam_of(test: Dataset | None) -> Exam | None:
 
 
 def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> Question:
+    """Ask for the right completion among up to three wrong ones, in random order."""
     wrong = [other for other in known if other != right]
     choices = [right, *rng.sample(wrong, min(3, len(wrong)))]
     rng.shuffle(choices)
@@ -143,9 +145,8 @@ def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> 
 
 
 def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
-    """Gather what happened."""
+    """Gather what happened into a `Run`."""
     trainer, examiner = watch.trainer, watch.examiner
-    counted = _parameters(trainer.model)
     tuned = _tuned(trainer.model, examiner.subject, recipe)
     return Run(
         recipe=recipe,
@@ -164,12 +165,12 @@ def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
         device=str(tuned.device),
         versions={"caplab": __version__}
         | {library.__name__: library.__version__ for library in (torch, transformers, trl, peft)},
-        **counted,
+        **_parameters(trainer.model),
     )
 
 
 def _tuned(model: Any, subject: Subject, recipe: Recipe) -> Subject:
-    """Take the model out of its trainer, ready to be asked."""
+    """Take the model out of its trainer and make it ready to answer."""
     model = unwrapped(model).eval()
     model.zero_grad()
     model.config.use_cache = subject.model.config.use_cache
@@ -180,6 +181,7 @@ def _tuned(model: Any, subject: Subject, recipe: Recipe) -> Subject:
 
 
 def _parameters(model: Any) -> dict[str, int]:
+    """Count the weights that were trained, and all weights."""
     sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     return {
         "trainable_parameters": sum(size for size, trained in sizes if trained),

@@ -1,4 +1,4 @@
-"""Which layers LoRA adapts, and how a recipe becomes PEFT's configuration."""
+"""Turn a recipe into PEFT's LoRA configuration, and find the layers that it adapts."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 from caplab.support.errors import BadInput, did_you_mean
 from caplab.training.recipe import Recipe
 
-__all__ = ["linear_layers"]
+__all__ = ["linear_layers", "lora_config"]
 
 
 def linear_layers(model: Any) -> dict[str, Any]:
@@ -23,19 +23,21 @@ def linear_layers(model: Any) -> dict[str, Any]:
 
 
 def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
+    """Return PEFT's configuration for a recipe and the layers of this model."""
     layers = linear_layers(model)
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=_targets(layers, recipe.target_modules),
+        # GPT-2's Conv1D stores its weights transposed: (in, out).
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
         task_type="CAUSAL_LM",
     )
 
 
 def _targets(layers: dict[str, Any], wanted: str | tuple[str, ...]) -> str | list[str]:
-    """Translate `attention` for this architecture; refuse names that no layer has."""
+    """Resolve `attention` for this architecture; refuse names that no layer has."""
     if wanted == "all-linear":
         return wanted
     if wanted == "attention":
@@ -55,5 +57,8 @@ def _attention(layers: dict[str, Any]) -> list[str]:
     paths = [layer.split(".") for layer in layers]
     inside = [path for path in paths if any("att" in part for part in path[:-1])]
     if not inside:
-        raise BadInput(f"No attention was recognised among these layers: {', '.join(layers)}.")
+        raise BadInput(
+            f"No attention was recognised among these layers: {', '.join(layers)}. "
+            "Name them in target_modules."
+        )
     return sorted({".".join(path[-2:]) for path in inside})

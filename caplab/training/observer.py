@@ -1,4 +1,4 @@
-"""Look at a model while it trains, at the chosen steps, and listen for a wish to stop."""
+"""Watch a training: measure at the chosen steps, show progress, and end it when asked to."""
 
 import random
 import threading
@@ -17,7 +17,7 @@ from caplab.training.run import Point
 from caplab.training.trainer import Diverged, QuietTrainer
 
 __all__ = ["Clock", "Watch", "random_state_kept"]
-_PATIENCE = 2.0  # seconds without a word before a progress line appears
+_PATIENCE = 2.0  # seconds before a progress line appears
 
 
 class Clock:
@@ -34,7 +34,7 @@ class Clock:
 
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Leave Python's, numpy's and torch's random states as they were."""
+    """Restore Python's, numpy's and torch's random states afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -45,7 +45,7 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
 
 
 class Watch(TrainerCallback):
-    """Look at the model at the chosen steps, pass the points on, and listen for `stop`."""
+    """Measure the model at the chosen steps, pass the points on, and end the run at `stop`."""
 
     def __init__(
         self,
@@ -62,25 +62,26 @@ class Watch(TrainerCallback):
         self._steps, self._on_point, self._stop = steps, on_point, stop
         watched = on_point is None and threading.current_thread() is threading.main_thread()
         self._line = _ProgressLine(trainer.args.max_steps, clock, silent=not watched)
-        trainer.add_callback(self)  # behind the caller's: they may stop it or change the weights
+        # After the caller's callbacks, which may end the run or change the weights.
+        trainer.add_callback(self)
 
     def train(self) -> str | None:
-        """Train to the end, or as far as it goes; say in words what went wrong, if it did."""
+        """Train to the end, or as far as possible; return in words what went wrong, if it did."""
         try:
             self._train()
         except Diverged as reason:
             self.cut_short = True
-            return f"Diverged: {reason}. It was ended there; try a lower learning rate."
+            return f"Diverged: {reason}. Training ended there; try a lower learning rate."
         except KeyboardInterrupt:
             self.cut_short = True
-            if not self.points:
+            if not self.points:  # nothing was measured that would be worth keeping
                 raise
         except (RuntimeError, MemoryError) as error:
             if not (self.points and out_of_memory(error)):
                 raise
             self.cut_short = True
             return (
-                f"Out of memory after step {self.trainer.state.global_step}. It was ended there; "
+                f"Out of memory after step {self.trainer.state.global_step}. Training ended there; "
                 'try a smaller batch_size or method="lora".'
             )
         finally:
@@ -98,7 +99,7 @@ class Watch(TrainerCallback):
             self._look(trainer.model, made, trainer.rate)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Look, if it is time; stop, if somebody asked."""
+        """Measure, if it is time to; end the training, if somebody asked for that."""
         self._line.show(state.global_step)
         if state.global_step in self._steps and not self._heard_stop():
             self._look(self.trainer.model, state.global_step, self.trainer.rate)
@@ -119,7 +120,7 @@ class Watch(TrainerCallback):
 
 
 class _ProgressLine:
-    """A line that says how far a run is, if it takes long and nobody listens to its points."""
+    """A progress line for a run that takes long and whose points nobody receives."""
 
     def __init__(self, steps: int, clock: Clock, *, silent: bool) -> None:
         self._steps, self._clock, self._silent = steps, clock, silent
@@ -136,5 +137,5 @@ class _ProgressLine:
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.total = self._bar.n  # else a notebook keeps the line of a run cut short
+            self._bar.total = self._bar.n  # else a notebook keeps the line of an unfinished run
             self._bar.close()

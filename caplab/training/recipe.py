@@ -1,4 +1,4 @@
-"""What decides a run: a `Recipe` holds every choice, and nothing else does."""
+"""The `Recipe`: every choice that decides a run, checked and hashed."""
 
 import hashlib
 import json
@@ -16,15 +16,16 @@ Method = Literal["full", "lora"]
 Schedule = Literal["linear", "cosine", "constant"]
 ReplaySource = Literal["original", "self"]
 
-_FORMAT = 1  # of the JSON and of what is hashed; goes up when a field changes its meaning
+_FORMAT = 1  # of the JSON and of what is hashed; raise it when a field changes its meaning
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
     """Everything that decides a fine-tuning run; the same recipe gives the same weights.
 
-    `rank`, `alpha`, `target_modules` and `dropout` are LoRA's and do nothing in a full fine-tuning.
-    `replay` is the share of examples that are old text; `examples` takes a random part of the task.
+    `rank`, `alpha`, `target_modules` and `dropout` belong to LoRA and do nothing in a full
+    fine-tuning. `replay` is the share of examples that are old text; `examples` limits the task to
+    so many rows, chosen at random.
     """
 
     method: Method = "full"
@@ -44,7 +45,7 @@ class Recipe:
     seed: int = 0
 
     def __new__(cls, *unnamed: object, **given: object) -> Self:
-        """Refuse a name that no field has, before the dataclass does so without a hint."""
+        """Refuse unknown names with a hint, before the dataclass refuses them without one."""
         if unnamed:
             value = short_repr(unnamed[0])
             raise BadInput(f'Name what you give: Recipe(method="full"), not Recipe({value}).')
@@ -68,7 +69,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; a field that is not there keeps its default."""
+        """Read what `to_json` wrote; a missing field gets its default."""
         wrong = f"This is not a recipe in JSON: {short_repr(text)}"
         try:
             given = from_json(text)
@@ -85,12 +86,12 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """Name the recipe in 12 characters: the same on every machine, today and tomorrow."""
+        """Name the recipe in 12 characters, the same on every machine and in every version."""
         canonical = json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
-        """Show method and learning rate always, of the rest what differs from the defaults."""
+        """Show method, learning rate and whatever else differs from the defaults."""
         shown = [
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(self)
@@ -103,13 +104,14 @@ _ALWAYS_SHOWN = ("method", "learning_rate")
 
 
 def _refuse(name: str, value: object, wanted: str, advice: str = "") -> NoReturn:
-    """Say what was wrong, what was given and what to do."""
+    """Raise `BadInput`: what was wrong, what was given and what to do."""
     raise BadInput(
         f"{name} must be {wanted}; you gave {short_repr(value)}.{advice and ' ' + advice}"
     )
 
 
 def _refuse_unknown(given: Iterable[str]) -> None:
+    """Refuse names that no field has, and suggest the one that was meant."""
     known = [field.name for field in fields(Recipe)]
     for name in given:
         if name not in known:
@@ -118,7 +120,7 @@ def _refuse_unknown(given: Iterable[str]) -> None:
             raise BadInput(f"A recipe has no {short_repr(name)}.{hint} It has: {', '.join(known)}.")
 
 
-# What other libraries call the same thing.
+# Names that other libraries give to the same things.
 _SYNONYMS = {
     "lr": "learning_rate",
     "r": "rank",
@@ -141,7 +143,7 @@ def _number(wanted: str, allowed: Callable[[float], bool], advice: str = "") -> 
         number = as_number(value)
         if not (number < float("inf") and allowed(number)):
             _refuse(name, value, wanted, advice)
-        return number + 0.0  # -0.0 becomes 0.0, for equal recipes have equal hashes
+        return number + 0.0  # -0.0 becomes 0.0, so that equal recipes have equal hashes
 
     return rule
 
@@ -153,7 +155,7 @@ def _count(least: int, advice: str = "", *, most: int = 10**9, or_none: bool = F
     def rule(name: str, value: Any) -> int | None:
         if value is None and or_none:
             return None
-        try:
+        try:  # `index` takes numpy's whole numbers as well
             count = least - 1 if isinstance(value, bool) else index(value)
         except TypeError:
             count = least - 1
@@ -177,7 +179,7 @@ def _one_of(choices: Any) -> _Rule:
 
 
 def _modules(name: str, value: Any) -> str | tuple[str, ...]:
-    """Take one of the two words for many modules, or their names."""
+    """Check LoRA's target modules: one of two keywords, or the names of modules."""
     if isinstance(value, str):
         if value in ("all-linear", "attention"):
             return value
@@ -207,5 +209,5 @@ _RULES: dict[str, _Rule] = {
     ),
     "replay_source": _one_of(ReplaySource),
     "examples": _count(1, "None takes the whole task.", or_none=True),
-    "seed": _count(0, "Any of them will do: 0, 1, 2 ...", most=2**32 - 1),
+    "seed": _count(0, "Any such number will do: 0, 1, 2 ...", most=2**32 - 1),
 }

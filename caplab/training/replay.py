@@ -1,4 +1,4 @@
-"""Old text mixed in among the task's rows: the caller's, the world's, or the model's own."""
+"""Mix old text into the task's rows: the caller's, the synthetic world's or the model's own."""
 
 import random
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from caplab.training.task_rows import Row, Rows, as_dataset, tokens
 
 __all__ = ["mixture", "own_words"]
 
-_BLOCK = 64  # texts that a model writes side by side
-_LONGEST = 96  # tokens of a text that a model writes
+_BLOCK = 64  # texts that a model writes in one batch
+_LONGEST = 96  # tokens of a text that a model writes, at most
 
 
 def mixture(rows: Dataset, recipe: Recipe, subject: Subject, old: Rows | None) -> Dataset:
-    """Choose what the run will read: the task's rows alone, or so many old texts among them.
+    """Choose what the run will read: the task's rows alone, or mixed with old texts.
 
-    Without replay the trainer walks through the task as often as it takes. With replay every row of
-    the run is laid out here, so that the share of old texts is exact and none is read twice while
-    there are enough. The trainer shuffles in both cases.
+    Without replay the trainer repeats the task as often as needed. With replay all rows of the run
+    are chosen here, so that the share of old texts is exact and no old text is read twice while
+    there are enough of them. The trainer shuffles in both cases.
     """
     rng = random.Random(f"replay {recipe.seed}")
     if recipe.examples is not None and recipe.examples < len(rows):
@@ -41,13 +41,13 @@ def mixture(rows: Dataset, recipe: Recipe, subject: Subject, old: Rows | None) -
 
 
 def _cycle(rows: list[Row], rng: random.Random) -> Iterator[Row]:
-    """Walk through the rows for ever, each time in another order."""
+    """Yield all rows again and again, each time in another order."""
     while True:
         yield from rng.sample(rows, len(rows))
 
 
 def _old_texts(recipe: Recipe, subject: Subject, old: Rows | None, count: int) -> Rows:
-    """Take the caller's old data, or what the model was pretrained on, or what it says itself."""
+    """Return the caller's old data, the model's pretraining text, or text of its own."""
     if recipe.replay_source == "self":
         return own_words(subject, count, recipe.seed)
     if old is None:
@@ -63,43 +63,41 @@ _written: dict[tuple[str, int], list[str]] = {}
 
 
 def own_words(subject: Subject, count: int, seed: int = 0) -> list[str]:
-    """Let the model write texts from nothing, as it learned to: replay without the original data.
+    """Sample texts from the model without a prompt, for replay without the original data.
 
-    Sampled at temperature 1, which is the model's own distribution, and kept: the same weights and
-    seed are asked only for what they have not yet written.
+    The temperature is 1, which is the model's own distribution. The texts are kept: for the same
+    weights and seed, only those that are missing are written.
     """
     texts = _written.setdefault((digest(subject.model), seed), [])
     while len(texts) < count:
         generator = torch.Generator(subject.device).manual_seed(seed * 1_000_003 + len(texts))
         written = [text for text in _write(subject, generator) if text.strip()]
         if not written:
-            raise BadInput(f"{subject.name} ends each text before it begins: give replay_data.")
+            raise BadInput(f"{subject.name} writes empty texts only: give replay_data.")
         texts += written
     return texts[:count]
 
 
 def _write(subject: Subject, generator: torch.Generator) -> list[str]:
-    """Write one block of texts."""
+    """Write one batch of texts."""
     ids = _sample(subject, generator, _BLOCK, min(_LONGEST, subject.context))
     return list(subject.tokenizer.batch_decode(ids, skip_special_tokens=True))
 
 
 def _sample(subject: Subject, generator: torch.Generator, count: int, length: int) -> torch.Tensor:
-    """Draw token after token, each from the model's own distribution."""
+    """Draw tokens one by one, each from the model's own distribution; (texts, tokens)."""
     tokenizer = subject.tokenizer
     end = tokenizer.eos_token_id
     start = next(i for i in (tokenizer.bos_token_id, end, tokenizer.pad_token_id) if i is not None)
     ids = torch.full((count, 1), start, device=subject.device)  # (texts, tokens so far)
-    past, ended = None, torch.zeros_like(ids, dtype=torch.bool)
+    past, ended = None, torch.zeros_like(ids, dtype=torch.bool)  # ended: (texts, 1)
     with measuring(subject.model):
         while ids.shape[1] < length and not ended.all():
             read = {"input_ids": ids[:, -1:], "attention_mask": torch.ones_like(ids)}
             out = subject.model(**read, past_key_values=past, use_cache=True)
             chances = out.logits[:, -1].float().softmax(-1)  # (texts, vocabulary)
-            drawn = torch.multinomial(chances, 1, generator=generator).masked_fill(ended, end or 0)
-            ids, past, ended = (
-                torch.cat([ids, drawn], 1),
-                out.past_key_values,
-                ended | (drawn == end),
-            )
+            drawn = torch.multinomial(chances, 1, generator=generator)  # (texts, 1)
+            drawn = drawn.masked_fill(ended, end or 0)  # a text that has ended is padded
+            ids, past = torch.cat([ids, drawn], 1), out.past_key_values
+            ended = ended | (drawn == end)
     return ids[:, 1:]

@@ -1,4 +1,4 @@
-"""What happened in a fine-tuning: the points along the way, both scorecards, the tuned subject."""
+"""The `Run`: what happened in a fine-tuning, with its points, scorecards and tuned subject."""
 
 import json
 import os
@@ -28,10 +28,10 @@ __all__ = ["Point", "Run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One look at a run: how the task and the old capabilities stand after so many steps.
+    """One measurement during a run: the task and the old capabilities after so many steps.
 
-    `task_loss` is the mean loss in training since the point before; there is none at step 0, nor
-    where only old texts were read. `kl` is how far the model has moved from its base on the task's
+    `task_loss` is the mean training loss since the previous point; it is None at step 0 and where
+    only old texts were read. `kl` is how far the model has moved from its base on the task's
     held-out text, in nats per token. What could not be measured is None.
     """
 
@@ -51,7 +51,7 @@ class Point:
 class Run:
     """What happened when a recipe was tried on a subject.
 
-    The points ask a sample of the exams, at every look the same; the scorecards answer all of them.
+    The points ask the same sample of each exam every time; the scorecards answer all questions.
     """
 
     recipe: Recipe
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def before_task(self) -> Scorecard | None:
-        """Return the base's answers to the exam on the task, where there is one."""
+        """Return the base's answers to the exam on the task; None without one."""
         return self.cards.get("before_task")
 
     @property
@@ -87,17 +87,17 @@ class Run:
         """Return the tuned subject's answers to the exam on the classics."""
         card = self._final("final", self.exam)
         if card is None:
-            why = self.trouble or "It was cut short, and loaded without its weights."
+            why = self.trouble or "It was ended early, and loaded without its weights."
             raise BadInput(f"This run has no final scorecard. {why}")
         return card
 
     @property
     def final_task(self) -> Scorecard | None:
-        """Return the tuned subject's answers to the exam on the task, where there is one."""
+        """Return the tuned subject's answers to the exam on the task; None without one."""
         return self._final("final_task", self.task_exam)
 
     def _final(self, name: str, exam: Exam | None) -> Scorecard | None:
-        """Score a run that was cut short when somebody asks: who stops a run is in a hurry."""
+        """Return a final scorecard; a run that was ended early is scored only when asked for it."""
         if name not in self.cards and self.subject and exam:
             self.cards[name] = score(self.subject, exam)
         return self.cards.get(name)
@@ -112,16 +112,16 @@ class Run:
     # ---------------------------------------------------------------- on disk
 
     def save(self, folder: str | os.PathLike[str], weights: bool = False) -> Path:
-        """Write the run into a folder; with `weights` the model, or the adapter alone for LoRA.
+        """Write the run into a folder; with `weights` also the model, or for LoRA the adapter.
 
-        `run.json` comes last and is moved into place whole: a folder that has it is complete.
+        `run.json` is written last and at once, so a folder that has it is complete.
         """
         path = make_folder(folder)
-        _check_place(path)
+        _check_folder(path)
         remove(path / "run.json")
         for name in _CARDS:
             remove(path / f"{name}.json")
-            # A diverged model cannot answer; its points and its base's scorecards are kept.
+            # A diverged model cannot answer: only its points and its base's scorecards are saved.
             card = self.cards.get(name) if self.trouble else getattr(self, name)
             if card:
                 card.save(path / f"{name}.json")
@@ -136,26 +136,27 @@ class Run:
             raise BadInput("This run was loaded without weights, so there are none to save.")
         model = _complete(self.subject.model)
         adapter = hasattr(model, "peft_config")
-        # PEFT would ask the hub whether the vocabulary has grown; a recipe never lets it grow.
+        # PEFT would ask the hub whether the vocabulary has grown; a recipe never changes it.
         options = {"save_embedding_layers": False} if adapter else {}
         with quiet(), explaining_failure(f"The weights cannot be saved in {str(folder)!r}"):
             model.save_pretrained(folder, **options)
             self.subject.tokenizer.save_pretrained(folder)
 
     def _facts(self) -> dict[str, Any]:
-        """Return what run.json says."""
+        """Return the content of run.json."""
         plain = {name: getattr(self, name) for name in _PLAIN}
         points = [asdict(point) for point in self.points]
         return {"recipe": json.loads(self.recipe.to_json()), "points": points} | plain
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote; the subject too, if its weights are there."""
+        """Read what `save` wrote, and the subject if its weights were saved."""
         path = as_path(folder)
         if not (path / "run.json").is_file():
             raise BadInput(f"{str(path)!r} holds no complete run: there is no run.json in it.")
         facts = read_sealed(path / "run.json", "run")
-        cards = {card.stem: Scorecard.load(card) for card in _cards_in(path)}
+        files = [path / f"{name}.json" for name in _CARDS]
+        cards = {file.stem: Scorecard.load(file) for file in files if file.is_file()}
         if "before" not in cards:
             raise BadInput(f"{str(path)!r} holds no complete run: there is no before.json in it.")
         with explaining_failure(f"{path / 'run.json'} is not a run of this version of caplab"):
@@ -190,12 +191,12 @@ class Run:
         return summary | ({"trouble": self.trouble} if self.trouble else {})
 
     def _change(self, measured: str, before: str, after: str) -> str:
-        """Write an accuracy's way, of the whole exam if it was asked: .25 to .98."""
+        """Write an accuracy before and after, on the whole exam if it was asked: 0.25 to 0.98."""
         if after in self.cards:
-            way = [self.cards[name].accuracy for name in (before, after)]
+            levels = [self.cards[name].accuracy for name in (before, after)]
         else:
-            way = [getattr(self.points[at], measured) for at in (0, -1)]
-        return "not measured" if None in way else "{:.2f} to {:.2f}".format(*way)
+            levels = [getattr(self.points[index], measured) for index in (0, -1)]
+        return "not measured" if None in levels else "{:.2f} to {:.2f}".format(*levels)
 
 
 _CARDS = ("before", "before_task", "final", "final_task")
@@ -204,20 +205,18 @@ _PLAIN = [field.name for field in fields(Run) if field.name not in _APART]
 
 
 def _complete(model: Any) -> Any:
-    """Return what can be loaded again: an adapter whose base lies nowhere is merged into it."""
+    """Return a model that can be loaded again: an adapter whose base is not on disk is merged."""
     adapters = getattr(model, "peft_config", {})
     if all(adapter.base_model_name_or_path for adapter in adapters.values()):
         return model
     return merged_copy(model)
 
 
-def _check_place(folder: Path) -> None:
-    """Refuse a folder whose `weights` are somebody else's: a run's take their place."""
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose `weights` belong to something else: saving would delete them."""
     ours = any((folder / name).is_file() for name in ("run.json", "before.json"))
     if (folder / "weights").exists() and not ours:
-        raise BadInput(f"{folder / 'weights'} is not a run's, and would be lost: name another.")
-
-
-def _cards_in(folder: Path) -> list[Path]:
-    """List the scorecards of a saved run."""
-    return [path for name in _CARDS if (path := folder / f"{name}.json").is_file()]
+        raise BadInput(
+            f"{folder / 'weights'} does not belong to a run, and saving would delete it. "
+            "Give another folder."
+        )

@@ -1,16 +1,17 @@
-"""TRL's trainer, quick and quiet on a laptop: what `fine_tune` trains with.
+"""TRL's trainer, made quick and quiet for a laptop: what `fine_tune` trains with.
 
-Three things differ from a plain `SFTTrainer`, and none changes what is learned. The loss is that
-of `transformers.Trainer`: TRL's own computes more metrics, takes a quarter longer on a CPU and
-differs in the last bits. A step does what one device needs, and no more. And nothing is printed,
-sent or written to disk.
+It differs from a plain `SFTTrainer` in three points, none of which changes what is learned. The
+loss is that of `transformers.Trainer`: TRL's own computes more metrics, takes a quarter longer on a
+CPU and differs in the last bits. A step does only what a single device needs. And nothing is
+printed, sent or written to disk.
 """
 
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from itertools import count
 from typing import Any
 
 import torch
@@ -28,17 +29,18 @@ from caplab.support.quiet import quiet
 from caplab.training.lora import lora_config
 from caplab.training.recipe import Recipe
 
-__all__ = ["Collator", "Diverged", "QuietTrainer", "make_trainer"]
+__all__ = ["Collator", "Diverged", "QuietTrainer", "cheap_collections", "make_trainer"]
 
-_FEW_ROWS = 10_000
+_FEW_ROWS = 10_000  # fit into a list without trouble
+_COLLECT_EVERY = 10  # trainings
 
 
-class Diverged(Exception):  # noqa: N818  (it is how a training ends, and `fine_tune` catches it)
-    """End a training that cannot get better."""
+class Diverged(Exception):  # noqa: N818  (it ends a training, and `Watch.train` catches it)
+    """End a training that cannot recover."""
 
 
 class _Config(SFTConfig):
-    """TRL's settings for one process on one device that leaves nothing on the disk."""
+    """TRL's settings for one process on one device; nothing is written to disk."""
 
     n_gpu = 1
     should_save = False
@@ -46,49 +48,49 @@ class _Config(SFTConfig):
 
 @dataclass
 class Collator(DataCollatorForLanguageModeling):
-    """TRL's collator; it also passes on which rows are old texts."""
+    """TRL's collator, which also passes on which rows are old texts."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad the examples to one length."""
-        batch: dict[str, Any] = super().torch_call(examples)
-        batch["replayed"] = torch.tensor([row.get("replayed", False) for row in examples])
+        batch: dict[str, Any] = super().torch_call(examples)  # input_ids, labels: (rows, tokens)
+        batch["replayed"] = torch.tensor([r.get("replayed", False) for r in examples])  # (rows,)
         return batch
 
     @classmethod
     def of(cls, tokenizer: Any) -> "Collator":
-        """Pad with the tokenizer's own padding; which token it is never matters, it is masked."""
+        """Pad with a token of the tokenizer; any will do, because padding is masked."""
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         return cls(pad_token_id=next(number for number in ids if number is not None))
 
 
 class QuietTrainer(SFTTrainer):
-    """TRL's trainer with the loss of transformers' own, counting what the points report."""
+    """TRL's trainer with transformers' own loss; it counts what the points report."""
 
     read = replayed = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._task_losses: list[float] = []
-        # To find these anew in each step takes 5 % of a LoRA training of pocket.
+        # Finding these again in each step would take 5 % of a LoRA training of pocket.
         model: Any = self.model
         self._modules = list(model.modules())
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
-        if len(kwargs["train_dataset"]) <= _FEW_ROWS:  # reading them from Arrow takes longer
+        if len(kwargs["train_dataset"]) <= _FEW_ROWS:  # reading rows from Arrow takes longer
             self.train_dataset = kwargs["train_dataset"].to_list()
-        # Nobody who guesses blindly among all the words is ten times worse than that.
+        # A model that guesses uniformly loses log(vocabulary) per token; ten times that is broken.
         self._worst = 10 * math.log(len(kwargs["processing_class"]))
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Count none: nobody asks, and counting walks through the model at each step."""
+        """Return 0: nobody needs the count, and counting walks through the model at each step."""
         return 0
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Learn from one batch on one device; transformers' own asks for more, and takes longer."""
+        """Take one step on one device; transformers' own handles more cases and takes longer."""
         if not all(module.training for module in self._modules):
             model.train()
         with self.compute_loss_context_manager():
@@ -98,7 +100,7 @@ class QuietTrainer(SFTTrainer):
         return loss.detach()  # type: ignore[no-any-return]
 
     def _clip_grad_norm(self, model: Any) -> torch.Tensor:
-        """Clip the gradients of what is trained."""
+        """Clip the gradients of the weights that are trained."""
         return clip_grad_norm_(self._trained, self.args.max_grad_norm)
 
     def compute_loss(
@@ -108,26 +110,28 @@ class QuietTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Compute the loss of the whole batch; note down that of its task rows."""
+        """Compute the loss of the whole batch, and record the loss of its task rows."""
         old = inputs.pop("replayed")
         loss, outputs = Trainer.compute_loss(self, model, inputs, True, num_items_in_batch)
-        self._note(loss.item(), outputs.logits, inputs["labels"], old)
+        self._record(loss.item(), outputs.logits, inputs["labels"], old)
         return (loss, outputs) if return_outputs else loss
 
-    def _note(self, loss: float, logits: Any, labels: Any, old: torch.Tensor) -> None:
+    def _record(self, loss: float, logits: Any, labels: Any, old: torch.Tensor) -> None:
         if not loss < self._worst:  # true for NaN as well
             raise Diverged(f"the loss was {loss:.3g} in step {self.state.global_step + 1}")
-        count = int(old.sum())
-        self.read, self.replayed = self.read + len(old), self.replayed + count
-        if not count:
+        replayed = int(old.sum())
+        self.read, self.replayed = self.read + len(old), self.replayed + replayed
+        if not replayed:
             self._task_losses.append(loss)
-        elif count < len(old):
+        elif replayed < len(old):  # a mixed batch: compute the loss of the task rows alone
             with torch.no_grad():
-                task = logits[~old, :-1].flatten(0, 1).float(), labels[~old, 1:].flatten()
-                self._task_losses.append(cross_entropy(*task).item())
+                # The logits of each token predict the next one, hence the shift by one.
+                chances = logits[~old, :-1].flatten(0, 1).float()  # (tokens, vocabulary)
+                targets = labels[~old, 1:].flatten()  # (tokens,); -100 is not counted
+                self._task_losses.append(cross_entropy(chances, targets).item())
 
     def mean_task_loss(self) -> float | None:
-        """Return the mean over the steps since it was last asked for."""
+        """Return the mean task loss since the last call; None without task rows since then."""
         losses, self._task_losses = self._task_losses, []
         return sum(losses) / len(losses) if losses else None
 
@@ -140,8 +144,7 @@ class QuietTrainer(SFTTrainer):
 def make_trainer(
     subject: Subject, recipe: Recipe, rows: Dataset, callbacks: Sequence[TrainerCallback] = ()
 ) -> QuietTrainer:
-    """Put TRL's trainer around a copy of the subject's model."""
-    _set_libraries_aside()
+    """Build TRL's trainer around a copy of the subject's model."""
     with quiet():
         model = _own_copy(subject)
         trainer = QuietTrainer(
@@ -153,25 +156,43 @@ def make_trainer(
             peft_config=lora_config(model, recipe) if recipe.method == "lora" else None,
             callbacks=list(callbacks),
         )
-        # Here, in silence: where the two disagree, train() would do it with a warning.
+        # Done here, quietly: where the two disagree, train() would do it with a warning.
         align_special_tokens(trainer.model, subject.tokenizer)  # type: ignore[no-untyped-call]
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-@cache
-def _set_libraries_aside() -> None:
-    """Spare the libraries from garbage collection, once.
+_trainings = count()
 
-    Each training begins with a collection. What has been imported by now will never be garbage, and
-    to look through it every time takes as long as the pocket model's first two steps.
+
+@contextmanager
+def cheap_collections(*, collect: bool) -> Iterator[None]:
+    """Freeze all objects that exist now while the body runs, so that collections skip them.
+
+    Each training begins with a full garbage collection. Without the freeze it would walk through
+    everything that the libraries have made, which takes as long as several steps of pocket. The
+    price is that older garbage stays until after the training. So that it never piles up, every
+    tenth training collects it first; with `collect` every one does: big models need the memory.
+
+    Freezing is global, so one training at a time may do it: `fine_tune` holds its lock. Where
+    objects are frozen already, by an outer training or by the user, `gc.unfreeze` would thaw those
+    as well; then this does nothing.
     """
-    gc.collect()
+    if gc.get_freeze_count():
+        yield
+        return
+    if next(_trainings) % _COLLECT_EVERY == 0 or collect:
+        gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()  # quick, since only the training's own objects are looked at
+        gc.unfreeze()
 
 
 def _settings(subject: Subject, recipe: Recipe, *, logs: bool) -> dict[str, Any]:
-    """Translate a recipe into TRL's words."""
+    """Translate a recipe into TRL's arguments."""
     device = subject.device.type
     warm_constant = recipe.schedule == "constant" and recipe.warmup
     return {
@@ -192,9 +213,7 @@ def _settings(subject: Subject, recipe: Recipe, *, logs: bool) -> dict[str, Any]
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "remove_unused_columns": False,
         "dataloader_pin_memory": device == "cuda",
-        "logging_strategy": "steps"
-        if logs
-        else "no",  # a guard learns the task's loss from the log
+        "logging_strategy": "steps" if logs else "no",  # callbacks may read the loss from the log
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
         "report_to": "none",
@@ -203,12 +222,13 @@ def _settings(subject: Subject, recipe: Recipe, *, logs: bool) -> dict[str, Any]
 
 
 def _own_copy(subject: Subject) -> Any:
-    """Copy the model, an adapter of its own merged, every weight ready to be trained."""
+    """Copy the model, with any adapter merged into it and every weight trainable."""
     model = merged_copy(subject.model)
     if hasattr(subject.model, "merge_and_unload"):
         set_base_name(model, "")
     model.requires_grad_(True)
     model.zero_grad()
     if getattr(model, "loss_type", None) is None:
-        model.loss_type = "ForCausalLM"  # else the Trainer divides by all tokens, not those learned
+        # Else the Trainer divides the loss by all tokens instead of those that are learned.
+        model.loss_type = "ForCausalLM"
     return model

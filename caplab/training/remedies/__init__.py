@@ -1,4 +1,4 @@
-"""What helps after training: a walk back to the base, and a test of what is really lost."""
+"""Repair a tuned model by moving it back towards its base, and test what it really lost."""
 
 from caplab.training.remedies.blend import Blend, interpolate, scale_lora
 from caplab.training.remedies.recovery import Recovered, Recovery, recovery

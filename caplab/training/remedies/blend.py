@@ -1,7 +1,7 @@
-"""Repair a tuned model without training it again: walk a part of the way back to the base.
+"""Repair a tuned model without training: move it back towards its base.
 
-`interpolate` mixes the weights (WiSE-FT, Wortsman et al., 2109.01903), and `scale_lora` turns the
-adapter down.
+`interpolate` mixes the weights of both (WiSE-FT, Wortsman et al., 2109.01903), and `scale_lora`
+scales the adapter down.
 """
 
 import math
@@ -23,10 +23,10 @@ Tuned: TypeAlias = Union["Run", Subject]
 
 
 class Blend:
-    """A model on the line between a base and a tuned one, moved along it in place: for sliders.
+    """A model between a base and a tuned one whose mixture can be changed in place, for sliders.
 
     An adapter is merged into a copy first; base and tuned stay as they are. `at` returns the same
-    subject each time, with other weights: ask it before you move on, or take `interpolate`.
+    subject every time, with other weights: use it before the next call, or call `interpolate`.
     """
 
     def __init__(self, base: Subject, tuned: Tuned) -> None:
@@ -34,7 +34,7 @@ class Blend:
         require_type(base, Subject, 'The base is a Subject, such as load("pocket")')
         _check_origin(base, tuned)
         old, new = (without_adapter(subject.model) for subject in (base, end))
-        _check_alike(old, new, base.name, end.name)
+        _check_shapes(old, new, base.name, end.name)
         self.subject = Subject(deepcopy(old).eval(), end.tokenizer, end.name)
         set_base_name(self.subject.model, "")
         self._name = end.name
@@ -47,7 +47,7 @@ class Blend:
 
     @torch.no_grad()
     def at(self, alpha: float) -> Subject:
-        """Move to (1 - alpha) base + alpha tuned; 0 and 1 are the two ends, bit for bit."""
+        """Set the weights to (1 - alpha) base + alpha tuned; 0 and 1 give the ends bit for bit."""
         if not 0 <= as_number(alpha) <= 1:
             share = "a share from 0 (the base) to 1 (the tuned)"
             raise BadInput(f"alpha is {short_repr(alpha)}: give {share}.")
@@ -63,10 +63,10 @@ def interpolate(base: Subject, tuned: Tuned, alpha: float) -> Subject:
 
 
 def scale_lora(tuned: Tuned, scale: float) -> Subject:
-    """Return a copy of a LoRA-tuned subject whose adapter counts `scale` times as much.
+    """Return a copy of a LoRA-tuned subject with its adapter's effect multiplied by `scale`.
 
-    0 is the base again, 1 the tuned model, and for plain LoRA each scale between is the same model
-    as `interpolate` gives; but the adapter stays an adapter.
+    0 gives the base and 1 the tuned model. For plain LoRA, every scale between gives the same model
+    as `interpolate`, but the adapter remains an adapter.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -89,7 +89,7 @@ def scale_lora(tuned: Tuned, scale: float) -> Subject:
 
 
 def subject_of(tuned: Tuned) -> Subject:
-    """Take the subject out of a run."""
+    """Return the subject of a run, or the subject itself if one is given."""
     given: Any = tuned
     subject: Subject | None = getattr(given, "subject", given)
     if subject is None:
@@ -101,26 +101,29 @@ def subject_of(tuned: Tuned) -> Subject:
 
 
 def _check_origin(base: Subject, tuned: Tuned) -> None:
-    """Refuse a run that began elsewhere: models of one shape mix without a complaint."""
+    """Refuse a run that began from other weights: models of the same shapes mix silently."""
     began = getattr(tuned, "base_digest", "")
     if began and began != digest(base.model):
         raise BadInput(
-            f"This run did not begin from {base.name}, as it is now: its weights are others. "
-            "Mix a run with the very model that it was tuned from."
+            f"This run did not begin from {base.name} as it is now: the weights differ. "
+            "Mix a run with the model that it was tuned from."
         )
 
 
 def _kind(weight: torch.Tensor) -> str:
-    """Say what must agree of two weights: `(128, 128), float32, cpu`."""
+    """Describe what must be equal for two weights to mix: `(128, 128), float32, cpu`."""
     return f"{tuple(weight.shape)}, {str(weight.dtype).removeprefix('torch.')}, {weight.device}"
 
 
-def _check_alike(old: Any, new: Any, base: str, tuned: str) -> None:
-    """Refuse two models of which no weight-by-weight mixture exists."""
-    kinds = [{name: _kind(p) for name, p in model.named_parameters()} for model in (old, new)]
-    for name in [name for name in kinds[0] | kinds[1] if kinds[0].get(name) != kinds[1].get(name)]:
-        sizes = [found.get(name, "missing") for found in kinds]
-        raise BadInput(
-            f"{tuned} was not tuned from {base}: {name} is {sizes[1]} here and {sizes[0]} there. "
-            "Only a model and its own fine-tuning can be mixed, weight by weight."
-        )
+def _check_shapes(old: Any, new: Any, base: str, tuned: str) -> None:
+    """Refuse two models that cannot be mixed weight by weight."""
+    before, after = (
+        {name: _kind(weight) for name, weight in model.named_parameters()} for model in (old, new)
+    )
+    for name in before | after:
+        was, now = before.get(name, "missing"), after.get(name, "missing")
+        if was != now:
+            raise BadInput(
+                f"{tuned} was not tuned from {base}: {name} is {now} in {tuned} and {was} in "
+                f"{base}. Mix a tuned model with the base that it was tuned from."
+            )

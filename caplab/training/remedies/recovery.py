@@ -1,4 +1,4 @@
-"""Test whether what is missing was forgotten or is only out of practice.
+"""Test whether a lost capability was forgotten or is only out of practice.
 
 The question is that of Spurious Forgetting (2501.13453).
 """
@@ -19,6 +19,7 @@ from caplab.models.subject import Subject
 from caplab.questions.exam import OVERALL, Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, require_type, short_repr
+from caplab.support.tables import html_table, text_table
 from caplab.support.text import format_number, join_words
 from caplab.training.remedies.blend import Tuned, subject_of
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Recovered", "Recovery", "recovery"]
 Show = Literal["questions", "capabilities"]
 
-_FEWEST = 5  # lost questions; fewer say nothing about what was lost
+_FEWEST = 5  # lost questions; fewer allow no statement
+_WORDS = (0, 6, 7)  # the table's columns of words: capability, share, finding
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What became of one capability, in counts of questions that the recovery never showed."""
+    """What one capability lost and regained, in counts of questions that were never shown."""
 
     capability: str
     n: int
@@ -57,7 +59,7 @@ class Recovered:
 
     @property
     def finding(self) -> str:
-        """Say what the counts mean."""
+        """State in words what the counts mean."""
         low, high = self.interval
         if self.lost < _FEWEST:
             return "little was lost"
@@ -110,20 +112,11 @@ class Recovery:
         return f"{self.subject} on {self.exam}, {steps}; share: of the lost, back (95 % interval)"
 
     def __repr__(self) -> str:
-        cells = self._table()
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in cells
-        ]
-        return "\n".join([*lines, "", self._footer()])
+        return "\n".join([*text_table(self._table(), _WORDS), "", self._footer()])
 
     def _repr_html_(self) -> str:
-        head, *body = [[escape(cell) for cell in line] for line in self._table()]
-        lines = ["".join(f"<td>{cell}</td>" for cell in line) for line in body]
-        rows = "".join(f"<tr>{line}</tr>" for line in lines)
-        titles = "".join(f"<th>{cell}</th>" for cell in head)
-        return f"<table><tr>{titles}</tr>{rows}</table><div>{escape(self._footer())}</div>"
+        head, *rows = self._table()
+        return f"{html_table(rows, head, words=_WORDS)}<div>{escape(self._footer())}</div>"
 
 
 def recovery(
@@ -134,22 +127,22 @@ def recovery(
     recipe: "Recipe | None" = None,
     show: Show = "questions",
 ) -> Recovery:
-    """Train for a few steps on one half of an old exam, and ask the other half; then the reverse.
+    """Train for a few steps on one half of an old exam and ask the other half; then the reverse.
 
-    No question is asked after it was shown, so what comes back was not learned just now: it was
-    there, out of practice. What stays away was forgotten.
+    No question is asked that was shown before. So whatever comes back was not learned just now: the
+    model still had it, out of practice. Whatever does not come back was forgotten.
 
-    With `show="questions"` each capability is halved. A fact cannot be learned from other facts; a
-    skill such as adding may be, and a mirrored question (hot and cold, cold and hot) is half shown.
-    With `show="capabilities"` whole capabilities change sides, and nothing of a question's own kind
-    is shown: the model is reminded only of how questions are answered.
+    With `show="questions"` each capability is divided into halves. A fact cannot be learned from
+    other facts; but a skill such as adding can be, and a mirrored question (hot and cold, cold and
+    hot) is half shown. With `show="capabilities"` whole capabilities are shown or asked, so that
+    the model is reminded only of how questions are answered.
 
-    The control takes the same steps from random weights: so much can be picked up in them by a
-    model that never knew. It lacks the language, too, and so proves little alone; the stronger
-    argument is that nothing is asked that was shown.
+    The control takes the same steps from random weights, and tells how much a model that never knew
+    can pick up in them. That model lacks the language, too, so the control proves little alone; the
+    stronger argument is that no question is asked that was shown.
 
-    To know an answer is to *say* it: to give it more than half of the probability, so that whoever
-    asks, gets it. To prefer it among four choices would take less, and be luck in one case of four.
+    To know an answer means to *say* it: to give it more than half of the probability. To prefer it
+    among four choices would be easier, and happens by luck in one of four cases.
     """
     from caplab.training.fine_tune import fine_tune
     from caplab.training.recipe import Recipe
@@ -161,8 +154,8 @@ def recovery(
     require_type(recipe, Recipe, "recovery needs a Recipe")
     blank = _blank(base)
     counts: dict[str, Counter[str]] = {}
-    for told, asked in permutations(_halves(exam, show)):
-        lesson = [{"prompt": q.prompt, "completion": f" {q.choices[q.answer]}"} for q in told]
+    for shown, asked in permutations(_halves(exam, show)):
+        lesson = [{"prompt": q.prompt, "completion": f" {q.choices[q.answer]}"} for q in shown]
         part = Exam(tuple(asked), (), exam.name)
         taught, control = (
             fine_tune(who, recipe, lesson, part, every=recipe.steps) for who in (subject, blank)
@@ -173,7 +166,7 @@ def recovery(
 
 
 def _halves(exam: Exam, show: Show) -> tuple[list[Question], list[Question]]:
-    """Deal the questions of each capability, or the capabilities themselves, to two sides."""
+    """Divide the questions of each capability, or the capabilities themselves, into two halves."""
     if show not in get_args(Show):
         raise BadInput(
             f"show is {short_repr(show)}: choose one of {join_words(list(get_args(Show)))}."
@@ -187,13 +180,13 @@ def _halves(exam: Exam, show: Show) -> tuple[list[Question], list[Question]]:
         dealt[name] += 1
     if not all(sides):
         raise BadInput(
-            f"The exam {exam.name!r} is too small: there must be {show} to show and to ask."
+            f"The exam {exam.name!r} is too small: it needs {show} to show and others to ask."
         )
     return sides
 
 
 def _blank(subject: Subject) -> Subject:
-    """Build the same model with random weights: it never knew anything."""
+    """Build the same model with random weights, which never knew anything."""
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng():
@@ -203,7 +196,7 @@ def _blank(subject: Subject) -> Subject:
 
 
 def _count(counts: dict[str, Counter[str]], part: Exam, *cards: Scorecard) -> None:
-    """Add one half's answers: of the base, tuned, after the recovery, from scratch."""
+    """Add one half's answers: of the base, the tuned, the recovered and the control."""
     said = zip(*([p > 0.5 for p in card.probability] for card in cards), strict=True)
     for question, (base, tuned, back, scratch) in zip(part.questions, said, strict=True):
         lost = base and not tuned
