@@ -2,12 +2,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 
 from caplab.support import machine as machines
-from caplab.support.machine import cores, limit_threads_to_cores
+from caplab.support.machine import cores, limit_threads_to_cores, one_thread
 
 
 @pytest.fixture
@@ -85,3 +86,11 @@ def test_threads_are_lowered_never_raised(machine, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     limit_threads_to_cores()
     assert set_to == [2]
+
+
+def test_one_thread_ends_even_after_a_failure():
+    before = torch.get_num_threads()
+    with suppress(KeyError), one_thread():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == before
