@@ -44,7 +44,7 @@ def place(tmp_path):
 # ---------------------------------------------------------------- README
 
 
-def test_ten_lines_make_a_script_of_ones_own_safe(root, place):
+def test_ten_lines_make_a_script_safe(root, place):
     """The stock script ruins the pocket model at a high rate; with the lines added it does not."""
     script, job = blocks(root, "README.md", "diff")
     added = [line for line in (script + job).splitlines() if line.startswith("+")]
@@ -99,9 +99,7 @@ who.tokenizer.save_pretrained("tuned")
 
 
 @pytest.mark.parametrize(("noise", "code", "shipped"), [("0", 0, True), ("1", 1, False)])
-def test_the_documented_job_ships_what_held_and_stops_the_rest(
-    noise, code, shipped, root, project, monkeypatch
-):
+def test_the_documented_job_ships_only_held(noise, code, shipped, root, project, monkeypatch):
     monkeypatch.setenv("NOISE", noise)
     todo = steps(root)
     assert list(todo) == ["Train", "May it ship?", "Ship"]
@@ -111,7 +109,7 @@ def test_the_documented_job_ships_what_held_and_stops_the_rest(
     assert (project / "gate.json").exists()
 
 
-def test_a_person_decides_where_the_exam_is_too_short(root, place):
+def test_a_person_decides_on_a_short_exam(root, place):
     script = next(text for text in blocks(root, "docs/gate.md", "bash") if "case" in text)
     answers = {"0": 0, "3": 0, "1": 1, "2": 2}
     for code, expected in answers.items():

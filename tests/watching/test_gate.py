@@ -20,9 +20,8 @@ from caplab.measuring.scorecard import Scorecard
 from caplab.models.load import load
 from caplab.questions.exam import Exam, Question
 from caplab.support.errors import BadInput
+from caplab.watching import gate as gating
 from caplab.watching.gate import gate
-
-gating = sys.modules["caplab.gate"]  # whose name is that of the function
 
 THINGS = ["pot", "dog", "cat", "cup", "box", "car", "sun", "sea", "hat"]
 THINGS += ["pen", "bed", "bus", "egg", "fish", "tree", "door", "road", "shoe"]
@@ -139,7 +138,7 @@ def test_a_destroyed_model_is_stopped(kind, arguments, capsys):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ten_questions_with_a_small_drop_cannot_tell(kind, arguments, capsys):
+def test_ten_questions_cannot_tell(kind, arguments, capsys):
     assert main(["gate", *arguments(kind, "worn", "ten")]) == 3
     said = capsys.readouterr().out
     assert re.search(r"overall +10 +1\.00 +\.90 +-\.10", said)
@@ -174,7 +173,7 @@ def test_nonsense_is_no_verdict(kind, nonsense, message, arguments, place, capsy
     assert heard.out == ""
 
 
-def test_a_failure_that_nobody_foresaw_is_no_verdict_either(monkeypatch, arguments, capsys):
+def test_an_unforeseen_failure_is_no_verdict(monkeypatch, arguments, capsys):
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
@@ -184,7 +183,7 @@ def test_a_failure_that_nobody_foresaw_is_no_verdict_either(monkeypatch, argumen
 
 
 @pytest.mark.parametrize("budget", ["a little", "-0.1", "2", "nan"])
-def test_a_budget_that_is_none_is_refused_before_anything_is_scored(budget, monkeypatch, arguments):
+def test_a_bad_budget_is_refused_at_once(budget, monkeypatch, arguments):
     monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
     try:
         code = main(["gate", *arguments("model", "copy"), f"--budget={budget}"])
@@ -214,31 +213,31 @@ def test_the_shell_sees_the_exit_code(arguments):
 # ---------------------------------------------------------------- mixed kinds
 
 
-def test_a_base_that_was_scored_once_need_not_be_scored_again(place):
+def test_a_saved_base_is_not_scored_again(place):
     saved, exam = place / "exam-base.json", place / "exam.jsonl"
     assert gate(saved, place / "model" / "copy", exam=exam).exit_code == 0
     assert gate(saved, place / "model" / "broken", exam=exam).exit_code == 1
 
 
-def test_a_model_answers_what_the_harness_asked_the_other(place):
+def test_a_model_answers_the_harness_questions(place):
     asked = place / "exam-base.jsonl"
     assert gate(asked, place / "model" / "copy").exit_code == 0
     assert gate(asked, place / "model" / "broken").exit_code == 1
 
 
-def test_a_model_cannot_be_asked_for_written_answers(place):
+def test_a_model_cannot_answer_in_writing(place):
     with pytest.raises(BadInput, match="cannot be asked as an exam"):
         gate(write(place / "written.jsonl", graded([1, 0])), place / "model" / "copy")
 
 
-def test_written_answers_of_two_models_are_judged(place):
+def test_written_answers_are_judged(place):
     before = write(place / "before.jsonl", graded([1] * 300))
     after = write(place / "after.jsonl", graded([1] * 200 + [0] * 100))
     assert gate(before, before).exit_code == 0
     assert gate(before, after).exit_code == 1
 
 
-def test_an_exam_that_nobody_here_answered_is_refused(place):
+def test_an_unanswered_exam_is_refused(place):
     cards = place / "exam-base.json", place / "exam-copy.json"
     with pytest.raises(BadInput, match="answered 'exam', and not 'ten-model'"):
         gate(*cards, exam=place / "ten-model.jsonl")
@@ -262,7 +261,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_html_is_one_file_with_its_picture_inside(place, arguments, tmp_path, capsys):
+def test_the_html_holds_its_picture(place, arguments, tmp_path, capsys):
     out = tmp_path / "gate.html"
     assert main(["gate", *arguments("model", "broken"), f"--html={out}"]) == 1
     page = Page(out.read_text())
@@ -277,7 +276,7 @@ def test_the_html_is_one_file_with_its_picture_inside(place, arguments, tmp_path
     assert page.text.count("The ") >= lost > 10  # the questions themselves
 
 
-def test_nothing_in_a_name_or_a_question_becomes_a_tag(tmp_path):
+def test_no_name_or_question_becomes_a_tag(tmp_path):
     evil = "<script>alert('1')</script>\"&"
     questions = [Question(evil, f"{evil} {n}", (f"a{evil}", "b"), 0) for n in range(40)]
     exam = Exam(tuple(questions), (), evil)
@@ -301,7 +300,7 @@ def _card(exam, nats, subject):
 
 
 @pytest.mark.parametrize(("name", "verdict"), [("copy", "HELD"), ("broken", "REGRESSED")])
-def test_the_json_says_for_machines_what_was_decided(name, verdict, arguments, tmp_path, capsys):
+def test_the_json_holds_the_decision(name, verdict, arguments, tmp_path, capsys):
     out = tmp_path / "gate.json"
     code = main(["gate", *arguments("samples", name), f"--json={out}"])
     found = json.loads(out.read_text())
@@ -319,16 +318,14 @@ def test_no_old_result_outlives_a_failure(tmp_path, place, arguments):
     assert not any(out.exists() for out in outs)
 
 
-def test_a_result_never_replaces_what_was_given(place, arguments, capsys):
+def test_a_result_never_replaces_an_input(place, arguments, capsys):
     given = arguments("scorecard", "copy")
     assert main(["gate", *given, f"--json={given[0]}"]) == 2
     assert "is an input" in capsys.readouterr().err
     assert main(["gate", *given]) == 0
 
 
-def test_a_place_that_takes_no_result_is_refused_before_anything_is_scored(
-    tmp_path, monkeypatch, arguments, capsys
-):
+def test_a_bad_output_is_refused_at_once(tmp_path, monkeypatch, arguments, capsys):
     monkeypatch.setattr(gating, "scorecard_of", lambda *_: pytest.fail("it was scored"))
     for out in (tmp_path / "nowhere" / "gate.json", tmp_path):
         assert main(["gate", *arguments("model", "copy"), f"--json={out}"]) == 2
@@ -338,7 +335,7 @@ def test_a_place_that_takes_no_result_is_refused_before_anything_is_scored(
 # ---------------------------------------------------------------- caplab score
 
 
-def test_a_score_is_shown_and_kept_for_the_gate(place, tmp_path, capsys):
+def test_a_score_is_kept_for_the_gate(place, tmp_path, capsys):
     out = tmp_path / "card.json"
     exam = f"--exam={place / 'exam.jsonl'}"
     assert main(["score", str(place / "model" / "base"), exam, f"--json={out}"]) == 0

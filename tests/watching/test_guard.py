@@ -3,143 +3,24 @@
 import gc
 import json
 import math
-import random
 import subprocess
 import sys
-from contextvars import ContextVar
-from copy import deepcopy
-from dataclasses import replace
-from functools import cache
-from itertools import product
-from types import ModuleType, SimpleNamespace
 
 import pytest
 import tiny
 import torch
-from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from guarded import BRUTAL, GENTLE, Keep, known, model, rows, sft, tokenizer, trainer
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, TrainerCallback
 from weights import same, weights
 
 from caplab import RegressionGuard
 from caplab.measuring.score import score
-from caplab.questions.exam import Exam, Question
 from caplab.support.errors import BadInput
 from caplab.watching import guard as guard_module
 
 gc.collect()
 gc.freeze()  # each training collects garbage: it need not look through the libraries every time
-
-GENTLE, BRUTAL = 1e-6, 0.05
-WORDS = ["capital", "France", "Paris", "Rome", "boil", "water", "pot", "stove", "dog", "small"]
-
-
-@cache
-def tokenizer():
-    """The tiny tokenizer with a padding, which a Trainer's batches need."""
-    padding = deepcopy(tiny.tokenizer())
-    padding.pad_token = tiny.END
-    return padding
-
-
-@cache
-def known():
-    """An exam that the tiny model passes: its own favourite is the right answer, whatever it is."""
-    rng = random.Random(0)
-    prompts = [f"The {a} {b} is" for a, b in product(WORDS, WORDS)][:60]
-    asked = [Question("words", prompt, tuple(rng.sample(WORDS, 4)), 0) for prompt in prompts]
-    chosen = score(tiny.subject(), Exam(tuple(asked))).chosen
-    passed = (replace(q, answer=best) for q, best in zip(asked, chosen, strict=True))
-    return Exam(tuple(passed), name="known")
-
-
-def model(lora=False, dropout=0.0):
-    plain = tiny.subject(resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout).model
-    settings = {"r": 4, "lora_alpha": 64, "target_modules": "all-linear", "fan_in_fan_out": True}
-    return get_peft_model(plain, LoraConfig(**settings, lora_dropout=dropout)) if lora else plain
-
-
-def rows(text="The opposite of hot is cold, of big is small."):
-    tokens = tokenizer()(text)["input_ids"]
-    return Dataset.from_list([{"input_ids": tokens, "labels": tokens}] * 32)
-
-
-def trainer(folder, *callbacks, of=None, eval_dataset=None, **changes):
-    plain = {
-        "output_dir": str(folder),
-        "max_steps": 8,
-        "per_device_train_batch_size": 2,
-        "learning_rate": BRUTAL,
-        "logging_steps": 2,
-        "save_strategy": "no",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-    }
-    return Trainer(
-        model=of or model(),
-        args=TrainingArguments(**plain | changes),
-        train_dataset=rows(),
-        eval_dataset=eval_dataset,
-        processing_class=tokenizer(),
-        callbacks=list(callbacks),
-    )
-
-
-def sft(folder, *callbacks, **changes):
-    plain = {
-        "output_dir": str(folder),
-        "bf16": False,
-        "use_cpu": True,
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "report_to": "none",
-    }
-    return SFTTrainer(
-        model=model(),
-        args=SFTConfig(**plain | changes),
-        train_dataset=Dataset.from_dict({"prompt": ["Hot"] * 32, "completion": [" is cold."] * 32}),
-        processing_class=tokenizer(),
-        callbacks=list(callbacks),
-    )
-
-
-class Keep(TrainerCallback):
-    """Keeps the weights of every step, and all that is logged."""
-
-    def __init__(self):
-        self.weights, self.logs = {}, []
-
-    def on_train_begin(self, args, state, control, model, **_):
-        self.weights[0] = weights(model)
-
-    def on_step_end(self, args, state, control, model, **_):
-        self.weights[state.global_step] = weights(model)
-
-    def on_log(self, args, state, control, logs, **_):
-        self.logs.append({"step": state.global_step, **logs})
-
-
-@pytest.fixture
-def forgetting(monkeypatch):
-    """Decide how many of the sixty answers are wrong at each look, whatever the model does."""
-
-    def script(*wrong):
-        looks = iter(wrong)
-
-        def scripted(subject, exam, **_):
-            n = next(looks)
-            if n is math.nan:
-                raise BadInput("NaN")
-            right = [(-1.0, -2.0, -2.0, -2.0)] * (60 - n) + [(-2.0, -1.0, -2.0, -2.0)] * n
-            card = score(tiny.subject(), exam)
-            return replace(card, answer=(0,) * 60, loglikelihoods=tuple(right))
-
-        monkeypatch.setattr(guard_module, "score", scripted)
-
-    return script
 
 
 @pytest.fixture
@@ -153,7 +34,7 @@ def said(caplog):
 # ---------------------------------------------------------------- in scripts as people write them
 
 
-def test_a_stock_sft_script_with_the_guard_stops_when_the_model_forgets(tmp_path):
+def test_an_sft_script_stops_at_forgetting(tmp_path):
     known().save(tmp_path / "exam.jsonl")
 
     guard = RegressionGuard(tmp_path / "exam.jsonl", every=2, action="stop")
@@ -164,7 +45,7 @@ def test_a_stock_sft_script_with_the_guard_stops_when_the_model_forgets(tmp_path
     assert script.state.global_step == guard.crossed_at + 2
 
 
-def test_a_stock_trainer_script_with_the_guard_finishes_when_nothing_is_lost(tmp_path, said):
+def test_a_harmless_training_finishes(tmp_path, said):
     guard = RegressionGuard(known(), every=3, action="rollback")
     script = trainer(tmp_path, guard, learning_rate=GENTLE)
     script.train()
@@ -175,10 +56,13 @@ def test_a_stock_trainer_script_with_the_guard_finishes_when_nothing_is_lost(tmp
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_a_guard_that_only_watches_changes_no_bit(tmp_path, lora):
+@pytest.mark.parametrize("attached", [False, True], ids=["alone", "attached"])
+def test_a_watching_guard_changes_no_bit(tmp_path, lora, attached):
     def train(*callbacks):
         torch.manual_seed(0)
         run = trainer(tmp_path, *callbacks, of=model(lora, dropout=0.2))
+        for callback in callbacks if attached else ():
+            callback.attach(run)
         run.train()
         return weights(run.model)
 
@@ -190,7 +74,7 @@ def test_a_guard_that_only_watches_changes_no_bit(tmp_path, lora):
 
 
 @pytest.mark.parametrize("changes", [{"gradient_accumulation_steps": 3}, {"num_train_epochs": 2}])
-def test_steps_are_updates_also_with_accumulation_and_over_epochs(tmp_path, changes):
+def test_steps_are_optimizer_updates(tmp_path, changes):
     guard = RegressionGuard(known(), every=10)
     trainer(tmp_path, guard, learning_rate=GENTLE, **{"max_steps": -1} | changes).train()
 
@@ -219,7 +103,7 @@ def test_what_counts_as_a_crossing(tmp_path, forgetting, wrong, crossed):
     assert guard.crossed_at == crossed
 
 
-def test_without_patience_the_first_look_decides(tmp_path, forgetting):
+def test_without_patience_one_look_decides(tmp_path, forgetting):
     forgetting(0, 30)
     guard = RegressionGuard(known(), every=2, action="stop", patience=0)
     trainer(tmp_path, guard).train()
@@ -227,7 +111,7 @@ def test_without_patience_the_first_look_decides(tmp_path, forgetting):
     assert [check.step for check in guard.checks] == [0, 2]
 
 
-def test_each_crossing_is_told_once_and_in_one_line(tmp_path, forgetting, said):
+def test_each_crossing_is_told_once(tmp_path, forgetting, said):
     forgetting(0, 30, 30, 30, 0, 30, 30, 30, 30)
     guard = RegressionGuard(known(), every=1)
     trainer(tmp_path, guard).train()
@@ -243,7 +127,7 @@ def test_each_crossing_is_told_once_and_in_one_line(tmp_path, forgetting, said):
 @pytest.mark.parametrize(
     ("every", "patience", "chances"), [(8, 0, 1), (1, 0, 8), (1, 1, 4), (3, 1, 2)]
 )
-def test_the_promise_is_about_the_whole_run(tmp_path, forgetting, every, patience, chances):
+def test_the_promise_covers_the_whole_run(tmp_path, forgetting, every, patience, chances):
     forgetting(*[0] * 9)
     guard = RegressionGuard(known(), every=every, patience=patience, confidence=0.9)
     trainer(tmp_path, guard).train()
@@ -251,7 +135,7 @@ def test_the_promise_is_about_the_whole_run(tmp_path, forgetting, every, patienc
     assert guard.checks[-1].report.confidence == pytest.approx(1 - 0.1 / chances)
 
 
-def test_a_training_that_an_evaluation_ends_is_looked_at_once_more(tmp_path, forgetting):
+def test_an_early_end_gets_a_last_look(tmp_path, forgetting):
     class Enough(TrainerCallback):
         def on_evaluate(self, args, state, control, **_):
             control.should_training_stop = True
@@ -269,7 +153,7 @@ def test_a_training_that_an_evaluation_ends_is_looked_at_once_more(tmp_path, for
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_a_rollback_restores_the_best_look_bit_for_bit(tmp_path, forgetting, lora):
+def test_a_rollback_restores_every_bit(tmp_path, forgetting, lora):
     forgetting(0, 0, 0, 30, 30)
     keep, guard = Keep(), RegressionGuard(known(), every=2, action="rollback")
     run = trainer(tmp_path, keep, guard, of=model(lora), max_steps=20)
@@ -280,14 +164,14 @@ def test_a_rollback_restores_the_best_look_bit_for_bit(tmp_path, forgetting, lor
     assert not same(keep.weights[4], keep.weights[8])
 
 
-def test_of_an_adapted_model_the_adapter_alone_is_kept():
+def test_only_the_adapter_is_kept():
     kept = guard_module._Snapshot.take(model(lora=True), 0, 0.0).weights
 
     assert kept
     assert all("lora_" in name for name in kept)
 
 
-def test_a_rollback_goes_to_the_base_when_nothing_else_was_harmless(tmp_path, forgetting):
+def test_a_rollback_may_go_to_the_base(tmp_path, forgetting):
     forgetting(0, 30, 30)
     keep, guard = Keep(), RegressionGuard(known(), every=2, action="rollback")
     run = trainer(tmp_path, keep, guard)
@@ -297,7 +181,7 @@ def test_a_rollback_goes_to_the_base_when_nothing_else_was_harmless(tmp_path, fo
     assert same(weights(run.model), keep.weights[0])
 
 
-def test_weights_beyond_the_budget_are_not_kept_for_lack_of_proof(tmp_path, forgetting):
+def test_lack_of_proof_keeps_no_weights(tmp_path, forgetting):
     forgetting(0, 1, 3, 30, 30)
     guard = RegressionGuard(known(), every=2, action="rollback")
     trainer(tmp_path, guard).train()
@@ -317,9 +201,7 @@ def test_weights_beyond_the_budget_are_not_kept_for_lack_of_proof(tmp_path, forg
         pytest.param({"a": "gibberish", "b": "task"}, "eval_b_loss", 4, id="or the one named"),
     ],
 )
-def test_of_harmless_weights_those_with_the_lowest_task_loss_are_kept(
-    tmp_path, forgetting, evaluated, task_loss, restored
-):
+def test_the_lowest_task_loss_is_kept(tmp_path, forgetting, evaluated, task_loss, restored):
     texts = {"task": rows(), "gibberish": rows("Rome stove, Paris woof: pot shelf 2+2 bubbles.")}
     sets = {name: texts[kind] for name, kind in evaluated.items()}
     changes = {"eval_strategy": "steps", "eval_steps": 2} if evaluated else {}
@@ -332,7 +214,7 @@ def test_of_harmless_weights_those_with_the_lowest_task_loss_are_kept(
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_after_a_rollback_one_can_train_on_and_save_and_load(tmp_path, forgetting, lora):
+def test_after_a_rollback_training_goes_on(tmp_path, forgetting, lora):
     forgetting(0, 0, 30, 30, 0, 0, 0)
     guard = RegressionGuard(known(), every=2, action="rollback")
     run = trainer(tmp_path, guard, of=model(lora))
@@ -355,7 +237,7 @@ def test_after_a_rollback_one_can_train_on_and_save_and_load(tmp_path, forgettin
     assert torch.equal(loaded(tokens).logits, run.model.eval()(tokens).logits)
 
 
-def test_the_last_checkpoint_is_saved_after_the_last_look(tmp_path, forgetting):
+def test_the_last_look_precedes_the_last_save(tmp_path, forgetting):
     forgetting(0, 0, 30)
     guard = RegressionGuard(known(), every=5, action="rollback")
     run = trainer(tmp_path, guard, save_strategy="steps", save_steps=6)
@@ -366,7 +248,7 @@ def test_the_last_checkpoint_is_saved_after_the_last_look(tmp_path, forgetting):
     assert same(weights(saved), weights(run.model))
 
 
-def test_a_rollback_outlives_the_best_model_that_the_trainer_loads(tmp_path, forgetting):
+def test_a_rollback_outlives_the_best_model(tmp_path, forgetting):
     forgetting(0, 0, 30, 30)
     keep, guard = Keep(), RegressionGuard(known(), every=2, action="rollback")
     best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
@@ -383,7 +265,7 @@ def test_a_rollback_outlives_the_best_model_that_the_trainer_loads(tmp_path, for
 # ---------------------------------------------------------------- the base
 
 
-def test_a_resumed_run_is_compared_with_the_base(tmp_path):
+def test_a_resumed_run_keeps_its_base(tmp_path):
     first = RegressionGuard(known(), every=2)
     trainer(tmp_path, first, save_strategy="steps", save_steps=4).train()
     second = RegressionGuard(known(), every=2)
@@ -395,7 +277,7 @@ def test_a_resumed_run_is_compared_with_the_base(tmp_path):
     assert second.checks[0].report == first.checks[2].report
 
 
-def test_a_resumed_run_whose_base_nobody_knows_is_refused(tmp_path):
+def test_a_resumed_run_without_base_is_refused(tmp_path):
     trainer(tmp_path, save_strategy="steps", save_steps=4).train()
     resumed = trainer(tmp_path, RegressionGuard(known()))
 
@@ -426,136 +308,6 @@ def test_another_model_brings_its_own_base(tmp_path):
 # ---------------------------------------------------------------- what it says
 
 
-WRONG, LEVELS = (0, 6, 30, 30, 30), {0: 1.0, 2: 0.9, 4: 0.5, 6: 0.5, 8: 0.5}
-
-
-def accuracies(logs):
-    return {log["step"]: log["guard/accuracy"] for log in logs if "guard/accuracy" in log}
-
-
-def scalars(folder, name):
-    """Read a value from the event files of one TensorBoard run."""
-    events = EventAccumulator(str(folder)).Reload().Scalars(name)
-    return {event.step: pytest.approx(event.value) for event in events}
-
-
-def test_values_are_in_the_trainers_history(tmp_path, forgetting):
-    forgetting(*WRONG)
-    run = trainer(tmp_path, RegressionGuard(known(), every=2), logging_steps=3)
-    run.train()
-
-    assert accuracies(run.state.log_history) == LEVELS
-    names = {"epoch", "step", "guard/words", "guard/accuracy", "guard/change", "guard/regressed"}
-    assert run.state.log_history[-2].keys() == names
-    steps = [log["step"] for log in run.state.log_history if "loss" in log]
-    assert steps == [3, 6]  # as without the guard
-
-
-def test_an_attached_guard_tells_every_callback(tmp_path, forgetting):
-    forgetting(*WRONG)
-    early, late = Keep(), Keep()
-    guard = RegressionGuard(known(), every=2)
-    run = trainer(tmp_path, early, guard, late, logging_steps=3)
-    guard.attach(run)
-    run.train()
-
-    assert accuracies(run.state.log_history) == LEVELS
-    assert accuracies(early.logs) == accuracies(late.logs) == LEVELS
-    assert [log["step"] for log in early.logs if "loss" in log] == [3, 6]  # as without the guard
-
-
-def test_attaching_adds_the_callback(tmp_path, forgetting):
-    forgetting(*WRONG)
-    run = trainer(tmp_path)
-    guard = RegressionGuard(known(), every=2).attach(run)
-    run.train()
-
-    assert accuracies(run.state.log_history) == LEVELS
-    assert [check.step for check in guard.checks] == [*LEVELS]
-
-
-def test_another_trainer_than_the_attached_one_is_told_nothing(tmp_path, forgetting):
-    forgetting(*WRONG, *WRONG)
-    keep, guard = Keep(), RegressionGuard(known(), every=2)
-    attached = trainer(tmp_path, keep)
-    guard.attach(attached)
-    other = trainer(tmp_path, guard)
-    other.train()
-
-    assert accuracies(other.state.log_history) == LEVELS
-    assert keep.logs == []
-    attached.train()
-    assert accuracies(keep.logs) == LEVELS
-
-
-def test_tensorboard_shows_a_run_of_the_guard(tmp_path, forgetting, monkeypatch):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
-    forgetting(*WRONG)
-    guard = RegressionGuard(known(), every=2)
-    trainer(tmp_path, guard, report_to="tensorboard").train()
-
-    assert scalars(tmp_path / "board" / "guard", "train/guard/accuracy") == LEVELS
-    assert [*scalars(tmp_path / "board", "train/loss")] == [2, 4, 6, 8]
-
-
-def test_tensorboard_finds_it_beside_the_trainers_run(tmp_path):
-    guard = RegressionGuard(known(), every=2)
-    trainer(tmp_path, guard, report_to="tensorboard", max_steps=2).train()
-
-    (folder,) = (tmp_path / "runs").glob("*/guard")
-    assert [*scalars(folder, "train/guard/accuracy")] == [0, 2]
-
-
-def test_an_attached_guard_joins_the_trainers_run(tmp_path, forgetting, monkeypatch):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
-    forgetting(*WRONG)
-    run = trainer(tmp_path, report_to="tensorboard")
-    RegressionGuard(known(), every=2).attach(run)
-    run.train()
-
-    assert scalars(tmp_path / "board", "train/guard/accuracy") == LEVELS
-    assert not (tmp_path / "board" / "guard").exists()
-
-
-@pytest.mark.parametrize("attached", [False, True])
-def test_sfts_own_metrics_stay_in_its_log(tmp_path, attached):
-    guard = RegressionGuard(known(), every=2)
-    script = sft(tmp_path, guard, max_steps=4, logging_steps=2, learning_rate=GENTLE)
-    if attached:
-        guard.attach(script)
-    script.train()
-
-    losses = [log for log in script.state.log_history if "loss" in log]
-    assert len(losses) == 2
-    assert all("mean_token_accuracy" in log for log in losses)
-
-
-class Tracker(ModuleType):
-    """Stands in for W&B or Trackio: knows a current run, and keeps what is logged."""
-
-    def __init__(self, name, run):
-        super().__init__(name)
-        self.logs, self.run = [], run
-        self.context_vars = SimpleNamespace(current_run=ContextVar("run", default=run))
-
-    def log(self, values):
-        self.logs.append(values)
-
-
-@pytest.mark.parametrize("name", ["wandb", "trackio"])
-@pytest.mark.parametrize("run", ["a run", None])
-def test_a_trackers_current_run_gets_the_values(tmp_path, forgetting, monkeypatch, name, run):
-    tracker = Tracker(name, run)
-    monkeypatch.setitem(sys.modules, name, tracker)
-    forgetting(*WRONG)
-    script = trainer(tmp_path, RegressionGuard(known(), every=2))
-    script.args.report_to = [name]  # later than the Trainer looks for the library itself
-    script.train()
-
-    seen = {log["train/global_step"]: log["train/guard/accuracy"] for log in tracker.logs}
-    assert seen == (LEVELS if run else {})
-
-
 def test_its_history_can_be_read(tmp_path, forgetting):
     forgetting(0, 0, 30, 30)
     guard = RegressionGuard(known(), every=2, action="rollback")
@@ -572,9 +324,7 @@ def test_its_history_can_be_read(tmp_path, forgetting):
     assert table["regressed"].tolist() == [0, 0, 1, 1]
 
 
-def test_processes_beside_the_main_one_act_on_its_verdict(
-    tmp_path, forgetting, monkeypatch, caplog, said
-):
+def test_all_processes_act_on_one_verdict(tmp_path, forgetting, monkeypatch, caplog, said):
     forgetting(0, 30, 30, 30, 30)
     main = RegressionGuard(known(), every=2)
     trainer(tmp_path, main).train()
@@ -623,7 +373,7 @@ with open(os.path.join(sys.argv[1], os.environ["RANK"]), "w") as file:
 
 
 @pytest.mark.slow
-def test_two_processes_that_train_together_roll_back_together(tmp_path):
+def test_two_processes_roll_back_together(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(TWO_PROCESSES)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -635,7 +385,7 @@ def test_two_processes_that_train_together_roll_back_together(tmp_path):
 # ---------------------------------------------------------------- at the door
 
 
-def test_it_asks_for_a_tokenizer_where_there_is_none(tmp_path):
+def test_a_missing_tokenizer_is_asked_for(tmp_path):
     script = trainer(tmp_path, RegressionGuard(known()))
     script.callback_handler.processing_class = None
     with pytest.raises(BadInput, match="processing_class=tokenizer"):
