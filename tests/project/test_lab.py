@@ -115,7 +115,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_first_start_installs_from_the_lock_and_opens_the_first_lesson(clone, capfd):
+def test_the_first_start_installs_and_opens(clone, capfd):
     assert clone.run() == 0
     pip, torch, project = clone.installs()
     assert pip == "pip setuptools"
@@ -142,7 +142,7 @@ def test_the_second_start_runs_no_installer(clone):
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
-def test_a_changed_lock_or_package_installs_again_into_the_same_environment(clone, name):
+def test_a_changed_lock_installs_again(clone, name):
     clone.run("test")
     (clone.path / name).open("a").write("\n# changed")
     clone.run()
@@ -157,7 +157,7 @@ def test_a_moved_folder_installs_again(clone):
     assert moved.stamp()[0] != moved.fingerprint()
 
 
-def test_the_tests_get_their_own_tools_and_every_argument(clone):
+def test_the_tests_get_their_tools(clone):
     clone.run()
     assert clone.run("test", "-k", "exam", "--maxfail=1") == 0
     assert clone.installs()[-1].endswith(".[lab,test]")
@@ -167,7 +167,7 @@ def test_the_tests_get_their_own_tools_and_every_argument(clone):
 
 @fault("the set-up fails in any stage", "the next start begins afresh")
 @pytest.mark.parametrize("stage", ["pip setuptools", "torch==2", "--no-build-isolation"])
-def test_after_a_failure_in_any_stage_the_next_start_begins_afresh(clone, stage):
+def test_after_a_failure_all_begins_afresh(clone, stage):
     clone.fail("download.pytorch.org", f"pip.log {stage}")
     assert "lab.py again" in str(clone.run())
     assert clone.became == []
@@ -179,7 +179,7 @@ def test_after_a_failure_in_any_stage_the_next_start_begins_afresh(clone, stage)
     assert clone.became
 
 
-def test_a_failure_in_a_complete_environment_is_remembered_as_well(clone):
+def test_a_failed_update_is_remembered(clone):
     clone.run()
     (clone.path / "requirements.lock").open("a").write("\n# a new lock")
     clone.fail("download.pytorch.org", "pip.log torch==2")
@@ -219,14 +219,14 @@ def test_a_broken_environment_is_made_again(clone):
         lambda lock: lock.replace(b"pandas==", b"pandas-=", 1),
     ],
 )
-def test_a_damaged_lock_is_named_before_anything_is_installed(clone, harm):
+def test_a_damaged_lock_installs_nothing(clone, harm):
     lock = clone.path / "requirements.lock"
     lock.write_bytes(harm(lock.read_bytes()))
     assert "git restore requirements.lock" in str(clone.run())
     assert clone.installs() == []
 
 
-def test_a_half_deleted_old_environment_is_cleared_away(clone):
+def test_a_half_deleted_environment_goes(clone):
     old = clone.path / ".venv.old"
     old.mkdir()
     (old / "file").write_text("")
@@ -234,13 +234,13 @@ def test_a_half_deleted_old_environment_is_cleared_away(clone):
     assert not old.exists()
 
 
-def test_without_a_gpu_the_cpu_build_of_the_configured_sources_is_taken(clone):
+def test_without_a_gpu_the_cpu_build_is_taken(clone):
     clone.run()
     _, torch, _ = clone.installs()
     assert torch.endswith("+cpu")
 
 
-def test_else_the_cpu_build_comes_from_pytorchs_own_index(clone, capfd):
+def test_pytorchs_own_index_comes_second(clone, capfd):
     clone.fail("--dry-run")
     clone.run()
     _, torch, _ = clone.installs()
@@ -248,7 +248,7 @@ def test_else_the_cpu_build_comes_from_pytorchs_own_index(clone, capfd):
     assert "up to 0.6 GB" in capfd.readouterr().out
 
 
-def test_else_the_default_build_comes_and_its_size_is_said(clone, capfd):
+def test_the_default_build_comes_last(clone, capfd):
     clone.fail("--dry-run", "download.pytorch.org")
     clone.run()
     _, torch, _ = clone.installs()
@@ -266,7 +266,7 @@ def dribble(server: socket.socket) -> None:
             time.sleep(0.2)
 
 
-def test_the_index_is_asked_for_two_seconds_at_most(clone, monkeypatch):
+def test_the_index_gets_two_seconds(clone, monkeypatch):
     runs = clone.lab.runs
     monkeypatch.setattr(
         clone.lab, "runs", lambda *words, **more: words[0] == "-c" and runs(*words, **more)
@@ -290,28 +290,28 @@ def test_other_systems_take_the_default_build(clone, monkeypatch, system):
     assert "+cpu" not in torch
 
 
-def test_with_an_nvidia_gpu_linux_takes_the_default_build(clone, monkeypatch):
+def test_an_nvidia_gpu_gets_the_default_build(clone, monkeypatch):
     monkeypatch.setattr(clone.lab.shutil, "which", {"nvidia-smi": "/usr/bin/nvidia-smi"}.get)
     clone.run()
     _, torch, _ = clone.installs()
     assert "+cpu" not in torch
 
 
-def test_a_disk_too_small_is_said_before_anything_is_downloaded(clone, monkeypatch):
+def test_a_small_disk_downloads_nothing(clone, monkeypatch):
     monkeypatch.setattr(clone.lab.shutil, "disk_usage", lambda path: GIGABYTES(1e9))
     assert "Make room" in str(clone.run())
     assert clone.installs() == []
 
 
 @fault("the disk fills up in the set-up", "that is said, and what to do")
-def test_a_disk_that_fills_up_is_named_as_the_cause(clone, monkeypatch):
+def test_a_disk_that_fills_up_is_named(clone, monkeypatch):
     sizes = iter([GIGABYTES(100e9), GIGABYTES(1e6)])
     monkeypatch.setattr(clone.lab.shutil, "disk_usage", lambda path: next(sizes))
     clone.fail("torch==2")
     assert "disk is full" in str(clone.run())
 
 
-def test_a_python_without_venv_says_what_to_install(clone, monkeypatch):
+def test_a_python_without_venv_is_told(clone, monkeypatch):
     monkeypatch.setattr(clone.lab.importlib.util, "find_spec", lambda name: None)
     assert "sudo apt install python3-venv" in str(clone.run())
     assert not clone.lab.VENV.exists()
@@ -328,7 +328,7 @@ def test_a_second_lab_waits_for_the_first(clone):
 
 
 @fault("the set-up is killed (SIGKILL)", "nobody touches what its pip still fills")
-def test_pip_keeps_the_lock_when_lab_py_is_killed(clone):
+def test_pip_keeps_the_lock_of_a_killed_lab(clone):
     """A kill -9 leaves pip running: nobody may tear down what it still fills."""
     sleep = [sys.executable, "-c", "import time; print('busy', flush=True); time.sleep(60)"]
     killed = start(clone, f"lab.wait_for_turn(); lab.call({sleep!r})")
@@ -343,7 +343,7 @@ def test_pip_keeps_the_lock_when_lab_py_is_killed(clone):
     assert second.communicate(timeout=20)[0] == "mine\n"
 
 
-def test_settings_of_other_pythons_stay_outside(root, monkeypatch):
+def test_other_pythons_settings_stay_out(root, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
     monkeypatch.setenv("PIP_USER", "1")
     lab = load(root / "lab.py")
@@ -352,7 +352,7 @@ def test_settings_of_other_pythons_stay_outside(root, monkeypatch):
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 15), (4, 0)])
-def test_a_python_out_of_range_names_one_that_fits(clone, monkeypatch, version):
+def test_a_wrong_python_names_one_that_fits(clone, monkeypatch, version):
     monkeypatch.setattr(clone.lab.sys, "version_info", (*version, 0, "final", 0))
     monkeypatch.setattr(clone.lab, "runs", lambda *arguments, by: by == "python3.12")
     with pytest.raises(SystemExit, match=r"(?s)needs Python 3.11 to 3.14.*python3.12 lab.py"):
@@ -363,7 +363,7 @@ def test_a_python_out_of_range_names_one_that_fits(clone, monkeypatch, version):
 
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 14)])
-def test_the_oldest_and_the_newest_python_are_welcome(clone, monkeypatch, version):
+def test_oldest_and_newest_python_are_welcome(clone, monkeypatch, version):
     monkeypatch.setattr(clone.lab.sys, "version_info", (*version, 0, "final", 0))
     monkeypatch.setattr(clone.lab.platform, "machine", lambda: "x86_64")
     clone.lab.check_python()
@@ -384,7 +384,7 @@ def test_an_old_python_can_read_lab_py(root):
     ast.parse((root / "lab.py").read_text(), feature_version=(3, 6))
 
 
-def test_lab_py_is_short_and_needs_nothing_but_python(root):
+def test_lab_py_needs_nothing_but_python(root):
     import ast
 
     text = (root / "lab.py").read_text()
@@ -396,7 +396,7 @@ def test_lab_py_is_short_and_needs_nothing_but_python(root):
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_the_doctor_works_before_and_after_the_set_up(clone, monkeypatch, capfd, done):
+def test_the_doctor_needs_no_set_up(clone, monkeypatch, capfd, done):
     if done:
         clone.run()
     asked = []

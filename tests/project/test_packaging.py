@@ -39,13 +39,13 @@ def lock(root) -> list[Requirement]:
     return [Requirement(line.split("#")[0]) for line in lines if "==" in line]
 
 
-def test_the_lock_is_exact_and_names_no_place_or_build(root, lock):
+def test_the_lock_is_exact_and_portable(root, lock):
     for pin in lock:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
     assert "://" not in (root / "requirements.lock").read_text()
 
 
-def test_the_lock_holds_every_declared_package_within_its_bounds(declared, lock):
+def test_the_lock_is_within_declared_bounds(declared, lock):
     for requirement in chain(*declared.values()):
         pins = [pin for pin in lock if pin.name == requirement.name]
         assert pins, f"{requirement.name} is not locked: make the lock again (CONTRIBUTING.md)"
@@ -61,7 +61,7 @@ def test_the_lock_brings_no_cuda(lock):
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
-def test_no_system_and_no_python_gets_a_package_twice(lock, python, system):
+def test_no_system_gets_a_package_twice(lock, python, system):
     """pip refuses two pins of one package; markers must keep them apart."""
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": system}
     names = [pin.name for pin in lock if pin.marker is None or pin.marker.evaluate(here)]
@@ -101,7 +101,7 @@ def test_every_dependency_is_used(root, declared):
             assert any(imported.search(text) for text in texts), requirement.name
 
 
-def test_every_dependency_has_a_floor_and_no_ceiling(declared):
+def test_dependencies_have_floors_no_ceilings(declared):
     for requirement in chain(*declared.values()):
         assert re.fullmatch(r">=[\d.]+", str(requirement.specifier)), requirement
 
@@ -124,7 +124,7 @@ def test_all_places_speak_of_the_same_pythons(root, pyproject):
     workflow = yaml.safe_load((root / ".github/workflows/tests.yml").read_text())
     matrix = workflow["jobs"]["lock"]["strategy"]["matrix"]
     assert matrix["python"] == ["3.11", "3.14"]  # the oldest and the newest
-    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in (root / "caplab/doctor.py").read_text()
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in (root / "caplab/cli/doctor.py").read_text()
 
 
 def test_pre_commit_uses_the_locked_ruff(root, lock):
@@ -133,7 +133,7 @@ def test_pre_commit_uses_the_locked_ruff(root, lock):
     assert hooks["rev"] == f"v{ruff}"
 
 
-def test_ci_runs_the_command_that_the_readme_names(root):
+def test_ci_runs_the_readmes_command(root):
     command = "python lab.py test"
     assert f"\n{command}" in (root / "README.md").read_text()
     assert f"\n{command}\n" in (root / ".ci/run").read_text()
@@ -147,7 +147,7 @@ def test_the_readmes_table_names_every_lesson(root):
     assert named == lessons
 
 
-def test_the_changelog_begins_with_this_version(root):
+def test_the_changelog_starts_at_this_version(root):
     import caplab
 
     (first, *_) = re.findall(r"^## ([\d.]+)", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
