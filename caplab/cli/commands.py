@@ -13,25 +13,25 @@ from caplab.support.errors import BadInput, within_memory
 
 __all__ = ["main"]
 
-_FAILED = 2  # not 1, which Python would take: to a script 1 says REGRESSED
-_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
-_SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval's samples (.jsonl)"
+_FAILED = 2  # not 1, Python's own code for a failure: for a script 1 means REGRESSED
+_INTERRUPTED = 130  # the shells' code for a command ended by Ctrl-C
+_SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval samples (.jsonl)"
 _CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that lacks a letter shows "?" instead
+    if isinstance(sys.stdout, TextIOWrapper):  # print "?" for characters that the terminal lacks
         sys.stdout.reconfigure(errors="replace")
     try:
-        with within_memory("Close other programs, or take a smaller model."):
+        with within_memory("Close other programs, or use a smaller model."):
             code: int = options.run(options)
-        if sys.stdout is not None:  # as in a job whose output was closed
+        if sys.stdout is not None:  # None where a job's output is closed
             sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has gone: what is left goes nowhere
+    except BrokenPipeError:  # the reader of the output is gone: discard the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except (BadInput, OSError) as error:  # OSError: a full disk behind `> file`
@@ -47,37 +47,43 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="caplab", description="Capability Regression Lab")
     parser.add_argument("--version", action="version", version=f"caplab {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
-    doctor = commands.add_parser("doctor", help="say what is fine on this machine and what is not")
+    doctor = commands.add_parser("doctor", help="check this machine and its installation")
     doctor.set_defaults(run=_doctor)
-    score = commands.add_parser("score", help="ask a model an exam and show how it did")
+    score = commands.add_parser("score", help="score a model on an exam")
     score.add_argument("model", help=_SOURCE)
     score.set_defaults(run=_score)
-    gate = commands.add_parser("gate", help="say whether a model may ship", epilog=_CODES)
+    gate = commands.add_parser("gate", help="decide whether a model may ship", epilog=_CODES)
     gate.add_argument("before", help=_SOURCE)
-    gate.add_argument("after", help="the same of what is to ship")
+    gate.add_argument("after", help="what is to ship, in any of the same forms")
     gate.add_argument(
-        "--budget", type=float, default=0.02, help="the drop you accept (%(default)s)"
+        "--budget", type=float, default=0.02, help="largest accepted drop (default: %(default)s)"
     )
-    gate.add_argument("--html", type=Path, metavar="OUT", help="write a report for people")
+    gate.add_argument("--html", type=Path, metavar="OUT", help="write the report as HTML")
     gate.set_defaults(run=_gate)
     for command in (score, gate):
-        command.add_argument("--exam", metavar="FILE", help="questions as JSONL (the classics)")
+        command.add_argument(
+            "--exam", metavar="FILE", help="questions as JSONL (default: classics)"
+        )
         command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
-    _add_sweep(commands.add_parser("sweep", help="run a grid of recipes, see docs/sweeps.md"))
-    claims = commands.add_parser("claims", help="print what the atlas says about each claim")
-    claims.add_argument("--atlas", type=Path, help="an atlas of your own (the one that ships)")
+    _add_sweep(commands.add_parser("sweep", help="train a grid of recipes, see docs/sweeps.md"))
+    claims = commands.add_parser("claims", help="measure each claim of the course in an atlas")
+    claims.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
     claims.set_defaults(run=_claims)
     return parser
 
 
 def _add_sweep(sweep: argparse.ArgumentParser) -> None:
-    sweep.add_argument("grid", type=Path, help="the recipes, as TOML")
-    sweep.add_argument("--model", default="pocket", help="a name or a folder (%(default)s)")
-    sweep.add_argument("--out", type=Path, help="the atlas to write (beside the grid, .parquet)")
-    sweep.add_argument("--store", type=Path, help="a folder that keeps each run as it ends")
-    sweep.add_argument("--jobs", type=int, help="processes (one per core, or one on a GPU)")
-    sweep.add_argument("--dask", metavar="ADDRESS", help="a cluster's scheduler: tcp://host:8786")
-    sweep.add_argument("--dry-run", action="store_true", help="only say how much it would be")
+    sweep.add_argument("grid", type=Path, help="a TOML file with the recipes")
+    sweep.add_argument(
+        "--model", default="pocket", help="a name or a folder (default: %(default)s)"
+    )
+    sweep.add_argument("--out", type=Path, help="the atlas to write (default: GRID.parquet)")
+    sweep.add_argument("--store", type=Path, help="folder for finished runs (default: GRID.runs)")
+    sweep.add_argument(
+        "--jobs", type=int, help="processes (default: one per core, or one on a GPU)"
+    )
+    sweep.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler: tcp://host:8786")
+    sweep.add_argument("--dry-run", action="store_true", help="print the estimated work and stop")
     sweep.set_defaults(run=_sweep)
 
 
@@ -95,7 +101,7 @@ def _score(options: argparse.Namespace) -> int:
     asked = exam(options.exam or "classics")
     card = scorecard_of(options.model, asked)
     if options.exam and card.fingerprint != asked.fingerprint:
-        raise BadInput(f"{options.model} answers {card.exam!r}, and not {asked.name!r}.")
+        raise BadInput(f"{options.model} answers {card.exam!r}, not {asked.name!r}.")
     if options.json:
         card.save(options.json)
     print(card)

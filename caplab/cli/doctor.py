@@ -1,10 +1,9 @@
-"""What `caplab doctor` looks at: one function per thing that can go wrong.
+"""The checks of `caplab doctor`: one function for each thing that can go wrong.
 
-Nothing is imported at the top that Python does not bring along, so that `python lab.py doctor`
-can examine a machine on which nothing is installed yet.
+Only the standard library and caplab modules without dependencies are imported at the top, so that
+`python lab.py doctor` can check a machine on which nothing is installed yet.
 """
 
-import hashlib
 import importlib.util
 import os
 import platform
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from caplab.models.folder import damaged_files
+
 __all__ = ["Diagnosis", "examine"]
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -26,7 +27,7 @@ Level = Literal["OK", "WARN", "FAIL"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was seen of one thing, and what to do about it."""
+    """The result of one check, and what to do about it."""
 
     level: Level
     text: str
@@ -38,19 +39,19 @@ class Diagnosis:
 
 
 def examine() -> int:
-    """Print one line per thing; return 1 if one of them fails, else 0."""
+    """Print one line per result; return 1 if any of them is FAIL, else 0."""
     findings = [finding for check in CHECKS for finding in _attempt(check)]
     return int(any(finding.level == "FAIL" for finding in findings))
 
 
 def _attempt(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
-    """Run one check and print as it goes; a check that breaks is itself a finding."""
+    """Run one check and print its results; a check that crashes is a failure as well."""
     try:
         for finding in check():
             print(finding, flush=True)
             yield finding
     except BrokenPipeError:
-        raise  # nobody reads any more
+        raise  # the reader of the output is gone
     except Exception as error:
         text = f"{check.__name__}: {type(error).__name__}: {error}"
         finding = Diagnosis("FAIL", text, "please report this")
@@ -59,7 +60,7 @@ def _attempt(check: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
 
 
 def python() -> Iterator[Diagnosis]:
-    """Look at the Python that runs this."""
+    """Check the version of this Python."""
     text = f"Python: {platform.python_version()} at {sys.executable}"
     if (3, 11) <= sys.version_info[:2] <= (3, 14):
         yield Diagnosis("OK", text)
@@ -68,28 +69,28 @@ def python() -> Iterator[Diagnosis]:
 
 
 def system() -> Iterator[Diagnosis]:
-    """Name the system: bug reports need it."""
+    """Name the operating system: bug reports need it."""
     yield Diagnosis("OK", f"system: {platform.platform()}, {platform.machine()}")
 
 
 def disk() -> Iterator[Diagnosis]:
-    """Look at the room for the set-up and for the models that learners save."""
+    """Check the disk space for the set-up and for models that learners save."""
     free = shutil.disk_usage(Path.cwd()).free / GIGABYTE
     text = f"disk: {free:.1f} GB free in {Path.cwd()}"
     if free < 0.5:
-        yield Diagnosis("FAIL", text, "make room: nothing can be saved")
+        yield Diagnosis("FAIL", text, "free some space: nothing can be saved")
     elif free < 3:
-        yield Diagnosis("WARN", text, "make room: a first set-up takes up to 2 GB")
+        yield Diagnosis("WARN", text, "free some space: a first set-up takes up to 2 GB")
     else:
         yield Diagnosis("OK", text)
 
 
 def memory() -> Iterator[Diagnosis]:
-    """Look at the memory: a lesson on the pocket model takes less than 1 GB."""
+    """Check the free memory: a lesson on the pocket model takes less than 1 GB."""
     try:
         free, total = _memory()
     except (AttributeError, ValueError):
-        yield Diagnosis("WARN", "memory: not known before the set-up", "python lab.py")
+        yield Diagnosis("WARN", "memory: unknown before the set-up", "python lab.py")
         return
     text = f"memory: {free:.1f} of {total:.1f} GB free"
     if free < 1.5:
@@ -99,7 +100,7 @@ def memory() -> Iterator[Diagnosis]:
 
 
 def _memory() -> tuple[float, float]:
-    """Return free and total gigabytes; before the set-up only Linux tells them."""
+    """Return free and total gigabytes; before the set-up only Linux reports them."""
     if importlib.util.find_spec("psutil") is None:
         page = os.sysconf("SC_PAGE_SIZE") / GIGABYTE
         return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
@@ -110,7 +111,7 @@ def _memory() -> tuple[float, float]:
 
 
 def cores() -> Iterator[Diagnosis]:
-    """Look at the processor: the lessons' times are for two cores."""
+    """Check the number of cores: the lessons' times are for two."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if usable and usable > 1:
         yield Diagnosis("OK", f"cores: {usable}")
@@ -132,7 +133,7 @@ def packages() -> Iterator[Diagnosis]:
 
 
 def _package(name: str, bounds: str, *, optional: bool) -> Diagnosis:
-    """Look at one package; without the optional ones only JupyterLab does not open here."""
+    """Check one package; without the optional ones only JupyterLab does not open here."""
     from packaging.specifiers import SpecifierSet
 
     advice = f'python lab.py, or pip install "{name}{bounds}"'
@@ -150,24 +151,16 @@ def pocket() -> Iterator[Diagnosis]:
     """Compare the pocket model's files with their checksums."""
     folder = ASSETS / "pocket"
     advice = "git checkout -- caplab/assets, or get the project again"
-    try:
-        lines = (folder / "SHA256SUMS").read_text().splitlines()
-    except FileNotFoundError:
-        yield Diagnosis("FAIL", f"pocket model: not complete in {folder}", advice)
-        return
-    damaged = [name for digest, name in map(str.split, lines) if _digest(folder / name) != digest]
-    if damaged:
+    if not (folder / "SHA256SUMS").is_file():
+        yield Diagnosis("FAIL", f"pocket model: no SHA256SUMS in {folder}", advice)
+    elif damaged := damaged_files(folder):
         yield Diagnosis("FAIL", f"pocket model: {', '.join(damaged)} missing or damaged", advice)
     else:
-        yield Diagnosis("OK", f"pocket model: all {len(lines)} files are as they should be")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        yield Diagnosis("OK", "pocket model: all files match their checksums")
 
 
 def browser() -> Iterator[Diagnosis]:
-    """Look for a browser that can show JupyterLab, and for the one that the tests drive."""
+    """Look for a browser that can show JupyterLab."""
     try:
         webbrowser.get()
         yield Diagnosis("OK", "browser: JupyterLab opens by itself")
@@ -177,14 +170,14 @@ def browser() -> Iterator[Diagnosis]:
 
 
 def gpu() -> Iterator[Diagnosis]:
-    """Load PyTorch, and see which devices it can use."""
+    """Load PyTorch, and name the devices that it can use."""
     if importlib.util.find_spec("torch") is None:
-        return  # `packages` has said so
+        return  # `packages` reports it
     try:
         import torch
 
         threads = f"PyTorch: {torch.get_num_threads()} threads"
-    except Exception as error:  # a broken build fails in many ways
+    except Exception as error:  # a broken build may raise anything
         yield Diagnosis(
             "FAIL", f"PyTorch: does not load: {error}", "delete .venv, then lab.py again"
         )

@@ -1,7 +1,7 @@
-"""The gate before shipping: compare two models, or what is known of them, and answer by a number.
+"""The gate before shipping: compare two models, or their saved answers, and return an exit code.
 
-0 says HELD, 1 REGRESSED, 3 UNDERPOWERED, and 2 that no comparison came about. A script has to
-treat them apart: who lets everything pass that is not 1 ships what nobody could judge.
+0 means HELD, 1 REGRESSED, 3 UNDERPOWERED, and 2 that no comparison was made. A script has to tell
+them apart: one that stops only at 1 also ships every model that could not be judged.
 """
 
 import json
@@ -24,7 +24,7 @@ from caplab.support.files import as_path, check_target, remove, write_atomically
 __all__ = ["EXIT_CODES", "FAILED", "Decision", "clear_outputs", "gate", "scorecard_of"]
 
 EXIT_CODES = {HELD: 0, REGRESSED: 1, UNDERPOWERED: 3}
-FAILED = 2  # as argparse has it for a command that nobody understands
+FAILED = 2  # as argparse uses it for a command that it cannot parse
 _FORMAT = "caplab gate 1"
 
 Source = str | os.PathLike[str]
@@ -32,7 +32,7 @@ Source = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found: the report, the answers behind it and, where known, the questions."""
+    """What the gate found: the report, the answers behind it and, if known, the questions."""
 
     report: Report
     before: Scorecard
@@ -46,26 +46,30 @@ class Decision:
 
     @property
     def lost(self) -> list[tuple[Question, str]]:
-        """Return each question that was answered right before, with the answer given now."""
+        """Return each question that was right before and is wrong now, with its new answer."""
         if self.exam is None or self.exam.fingerprint != self.before.fingerprint:
             return []
         answers = zip(self.exam.questions, self.before.correct, self.after.chosen, strict=True)
         return [(q, q.choices[now]) for q, right, now in answers if right and now != q.answer]
 
     def save_json(self, path: Source) -> None:
-        """Write the decision for machines: verdict, exit code, sentence and every row."""
-        said = {"verdict": self.report.verdict, "exit_code": self.exit_code}
-        said["sentence"] = self.report.sentence
-        content = {"format": _FORMAT, **said, "report": asdict(self.report)}
+        """Write the decision as JSON: verdict, exit code, sentence and every row."""
+        content = {
+            "format": _FORMAT,
+            "verdict": self.report.verdict,
+            "exit_code": self.exit_code,
+            "sentence": self.report.sentence,
+            "report": asdict(self.report),
+        }
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def save_html(self, path: Source) -> None:
-        """Write the decision for people: one file with its pictures inside."""
+        """Write the decision as one HTML file, pictures included."""
         from caplab.watching.gate_page import page
 
         code, fingerprint = self.exit_code, self.before.fingerprint
-        told = page(self.report, self.lost, exit_code=code, fingerprint=fingerprint)
-        write_atomically(path, told)
+        html = page(self.report, self.lost, exit_code=code, fingerprint=fingerprint)
+        write_atomically(path, html)
 
     def __repr__(self) -> str:
         return f"{self.report!r}\n\nGate: {self.report.verdict}, exit code {self.exit_code}."
@@ -74,12 +78,12 @@ class Decision:
 def gate(
     before: Source, after: Source, *, exam: Source | Exam | None = None, budget: float = 0.02
 ) -> Decision:
-    """Judge what became of `before` in `after`.
+    """Compare `after` with `before`, and decide whether it may ship.
 
-    Each is a model (a name, a folder, an adapter's folder), a scorecard that `save` wrote (.json),
-    or what `lm_eval --log_samples` wrote (.jsonl, or the folder of such files). The kinds mix: a
-    base that was scored once need not be scored again. Models answer `exam`; left out, that is the
-    exam of the lm_eval file on the other side, else the classics.
+    Each is a model (a name, a folder, an adapter's folder), a saved scorecard (.json), or what
+    `lm_eval --log_samples` wrote (.jsonl, or a folder of such files). The kinds may be mixed: a
+    base that was scored once need not be scored again. Models answer `exam`; without one, they
+    answer the questions of the lm_eval file on the other side, or else the classics.
     """
     check_options(budget, 0.95, "accuracy")
     sources = [_named(source) for source in (before, after)]
@@ -87,12 +91,12 @@ def gate(
     old, new = (scorecard_of(source, asked) for source in sources)
     for card in (old, new):
         if exam is not None and asked is not None and card.fingerprint != asked.fingerprint:
-            raise BadInput(f"{card.subject} answered {card.exam!r}, and not {asked.name!r}.")
+            raise BadInput(f"{card.subject} answered {card.exam!r}, not {asked.name!r}.")
     return Decision(compare(old, new, budget=budget), old, new, asked)
 
 
 def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:
-    """Read the answers that a source holds, or ask the model that it names."""
+    """Read the saved answers in a source, or ask the model that it names."""
     kind, path = _kind(_named(source))
     if kind == "scorecard":
         return Scorecard.load(path)
@@ -104,32 +108,32 @@ def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:
 
 
 def clear_outputs(*outputs: Path | None, keep: Iterable[Source] = ()) -> None:
-    """Remove old results, so that none outlives a failure; refuse a place that takes no new ones.
+    """Remove old results, so that none survives a failure; refuse paths that cannot be written.
 
-    Before anything is scored: a typing error is then told in the first second.
+    This runs before anything is scored, so a mistyped path is reported in the first second.
     """
     taken = {as_path(source).resolve(): "an input" for source in keep}
-    places = [check_target(output) for output in outputs if output is not None]
-    for place in places:
-        if use := taken.get(place.resolve()):
-            raise BadInput(f"{place} is {use}: it would be overwritten. Name another file.")
-        taken[place.resolve()] = "a result, too"
-    for place in places:
-        remove(place)
+    paths = [check_target(output) for output in outputs if output is not None]
+    for path in paths:
+        if use := taken.get(path.resolve()):
+            raise BadInput(f"{path} is {use}: it would be overwritten. Name another file.")
+        taken[path.resolve()] = "another output"
+    for path in paths:
+        remove(path)
 
 
 def _named(source: Source) -> str:
-    """Return the name of what is to be judged; what is at hand already, `compare` takes."""
+    """Return the name or path of a source."""
     require_type(
         source,
         (str, os.PathLike),
-        "The gate takes a name or a path (for two scorecards at hand: compare(before, after))",
+        "The gate takes a name or a path (for two Scorecards use compare(before, after))",
     )
     return os.fspath(source)
 
 
 def _kind(source: str) -> tuple[str, Path]:
-    """Tell what a source is: "scorecard", "samples" or "model"."""
+    """Return the kind of a source ("scorecard", "samples" or "model") and its path."""
     path = as_path(source)
     if path.suffix == ".json":
         return "scorecard", path
@@ -137,7 +141,7 @@ def _kind(source: str) -> tuple[str, Path]:
 
 
 def _exam(given: Source | None, sources: list[tuple[str, Any]]) -> Exam | None:
-    """Choose what models are asked; where there is none, the questions are for the page alone."""
+    """Load the exam for models to answer, or the questions that the HTML page shows."""
     samples = [path for kind, path in sources if kind == "samples"]
     if given is not None or not samples:
         return load_exam("classics" if given is None else given)

@@ -1,4 +1,4 @@
-"""The gate's report as one HTML file that needs nothing else: no script, no network, no fonts."""
+"""The gate's report as one self-contained HTML file: no scripts, no network, no fonts."""
 
 from base64 import b64encode
 from html import escape
@@ -11,13 +11,13 @@ from caplab.support import __version__
 
 __all__ = ["page"]
 
-_MOST_LOST = 50  # questions shown; the numbers count all
+_MOST_LOST = 50  # questions in the table; the counts include all
 _MEANINGS = {
     HELD: "A larger drop than the budget is excluded.",
     REGRESSED: "The drop is real and larger than the budget.",
     UNDERPOWERED: "These questions cannot tell. More of them would narrow the interval.",
 }
-# Nothing is loaded from anywhere, whatever a name in the report might look like.
+# The browser loads nothing, whatever names and questions in the report contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = f"""
 :root {{ color-scheme: light dark; }}
@@ -61,7 +61,7 @@ def _data_uri(picture: Picture) -> str:
 
 
 def _lost(lost: list[tuple[Question, str]]) -> list[str]:
-    """Show what was answered right before and is not now: the first thing anybody asks for."""
+    """List the questions that were right before and are wrong now."""
     if not lost:
         return []
     shown = f", the first {_MOST_LOST}" if len(lost) > _MOST_LOST else ""

@@ -239,7 +239,7 @@ def test_written_answers_are_judged(place):
 
 def test_an_unanswered_exam_is_refused(place):
     cards = place / "exam-base.json", place / "exam-copy.json"
-    with pytest.raises(BadInput, match="answered 'exam', and not 'ten-model'"):
+    with pytest.raises(BadInput, match="answered 'exam', not 'ten-model'"):
         gate(*cards, exam=place / "ten-model.jsonl")
 
 

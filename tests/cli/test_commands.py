@@ -1,0 +1,53 @@
+"""The command `caplab`: how it starts, what it offers and how it ends."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+import caplab
+from caplab.cli import commands, doctor
+from caplab.cli.commands import main
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="caplab")
+    assert command.load() is main
+
+
+def test_the_package_runs_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "caplab", "--version"], capture_output=True)
+    assert done.stdout.split() == [b"caplab", caplab.__version__.encode()]
+
+
+def test_without_a_command_it_lists_them(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
+    assert "command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["score", "gate", "sweep", "claims", "doctor"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: caplab {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_doctors_result_is_the_exit_code(monkeypatch, code):
+    monkeypatch.setattr(doctor, "examine", lambda: code)
+    assert main(["doctor"]) == code
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), 130), (OSError("disk full"), 2), (TypeError(), 2)]
+)
+def test_a_failure_has_its_exit_code(monkeypatch, raised, code):
+    def fail(options):
+        raise raised
+
+    monkeypatch.setattr(commands, "_doctor", fail)
+    assert main(["doctor"]) == code
