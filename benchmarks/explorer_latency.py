@@ -137,7 +137,7 @@ def walk(lab: conftest.Lab) -> None:
     box.get_by_role("button", name=re.compile("Run")).click()
     box.locator(".cl-verdict").wait_for()
     corners = "(way) => way.getAttribute('points').split(' ').length"
-    while box.locator(".cl-way").evaluate(corners) < 2 * 11:
+    while box.locator(".cl-path").evaluate(corners) < 2 * 11:
         lab.page.wait_for_timeout(100)
 
 

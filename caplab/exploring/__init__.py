@@ -1,1 +1,1 @@
-"""What moves under the learner's hand?"""
+"""What moves under the learner's hand? The Explorer: its controls, pictures and runs."""

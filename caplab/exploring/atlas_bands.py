@@ -1,4 +1,4 @@
-"""What earlier runs say of a setting: the atlas, laid out so that a slider can look things up."""
+"""What earlier runs of a setting did: the atlas, indexed so that a slider can look things up."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -9,51 +9,53 @@ from caplab.training.recipe import Recipe
 if TYPE_CHECKING:
     from caplab.study.atlas import Atlas
 
-__all__ = ["Outlook"]
+__all__ = ["AtlasBands"]
+
+Curve = list[list[float]]  # rows of step, task accuracy and classics accuracy
 
 
-class Outlook:
-    """An atlas by settings; whatever the seed, and what a method does not use, does not count."""
+class AtlasBands:
+    """The bands of an atlas by setting; the seed and fields that a method ignores do not count."""
 
     def __init__(self, atlas: "Atlas") -> None:
         first = atlas.runs.iloc[0]
-        self.base: Place = float(first["base_task"]), float(first["base_classics"])
-        self._runs: dict[Recipe, list[tuple[Recipe, str]]] = defaultdict(list)
+        accuracies = ["task_accuracy", "classics_accuracy"]
+        task, classics = (float(first[f"base_{name}"]) for name in accuracies)
+        self.base: Place = task, classics
+        self._runs: dict[Any, list[tuple[Recipe, str]]] = defaultdict(list)
         for recipe, name in zip(atlas.recipes, atlas.runs["hash"], strict=True):
             self._runs[_setting(recipe)].append((recipe, name))
-        levels = ["step", "task_accuracy", "classics_accuracy"]
-        self._ways: dict[str, list[list[float]]] = {
-            str(name): rows.to_numpy().tolist()
-            for name, rows in atlas.points.set_index("hash")[levels].groupby(level=0)
+        points = atlas.points.set_index("hash")[["step", *accuracies]]
+        self._curves: dict[str, Curve] = {
+            str(name): rows.to_numpy().tolist() for name, rows in points.groupby(level=0)
         }
 
     def of(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the band of a setting, and over how many seeds; nothing where there is none."""
+        """Return the band of a setting, or None, and the number of seeds behind it."""
         runs = [
             (other, name)
             for other, name in self._runs.get(_setting(recipe), ())
+            # With a constant rate a long run begins as a short one does.
             if other.steps == recipe.steps
             or (other.schedule == "constant" and other.steps > recipe.steps)
         ]
-        ways = [self._ways[name] for _, name in runs]
-        band = _band(ways, recipe.steps) if ways else None
+        curves = [self._curves[name] for _, name in runs]
+        band = _band(curves, recipe.steps) if curves else None
         return {"band": band, "seeds": len({other.seed for other, _ in runs})}
 
 
-def _setting(recipe: Recipe) -> Recipe:
-    """Return the recipe without what makes no difference to what it shows on the whole."""
-    blank = Recipe()
-    idle = ["seed", "steps"]
-    idle += ["rank", "alpha", "target_modules", "dropout"] if recipe.method == "full" else []
-    idle += [] if recipe.replay else ["replay_source"]
-    return recipe.change(**{name: getattr(blank, name) for name in idle})
+def _setting(recipe: Recipe) -> Any:
+    """Return what decides a run apart from its seed and length."""
+    from caplab.study.rows import key_without_seed
+
+    return key_without_seed(recipe)
 
 
-def _band(ways: list[list[list[float]]], last: int) -> Band:
-    """Gather the ways of several seeds: mean, lowest and highest at each step."""
+def _band(curves: list[Curve], last: int) -> Band:
+    """Pool the curves of several seeds: mean, lowest and highest at each step up to the last."""
     task: dict[int, list[float]] = defaultdict(list)
     classics: dict[int, list[float]] = defaultdict(list)
-    for step, learned, kept in (point for way in ways for point in way):
+    for step, learned, kept in (point for curve in curves for point in curve):
         if step <= last:
             task[int(step)].append(learned)
             classics[int(step)].append(kept)

@@ -6,13 +6,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from caplab.exploring.presets import STOPS
-from caplab.exploring.sentences import rate
 from caplab.exploring.state import State
-from caplab.support.text import format_number, format_percent
+from caplab.support.text import format_number, format_percent, format_rate
 
 _RECIPE = ("method", "learning_rate", "rank", "steps", "seed", "replay", "replay_source")
 WORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "learning_rate": ("learning rate", rate),
+    "learning_rate": ("learning rate", format_rate),
     "steps": ("training steps", str),
     "rank": ("LoRA rank", str),
     "seed": ("seed", str),
@@ -23,14 +22,11 @@ WORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
 _CHOICES = {
     "method": ("method", {"full fine-tuning": "full", "LoRA": "lora"}),
     "replay_source": ("old text from", {"original data": "original", "the model itself": "self"}),
-    "action": (
-        "at a crossing",
-        {"warn": "warn", "stop": "stop", "roll back": "rollback"},
-    ),
+    "action": ("at a crossing", {"warn": "warn", "stop": "stop", "roll back": "rollback"}),
 }
-
-
-MIDDLE = (0.5, 0.5)
+MIDDLE = (0.5, 0.5)  # of the plane: where a guess starts
+_LABEL = {"description_width": "118px"}
+_ROOM = {"flex": "1 1 300px", "max_width": "440px"}
 
 
 def make_control(name: str, state: State) -> widgets.Widget:
@@ -47,23 +43,19 @@ def make_control(name: str, state: State) -> widgets.Widget:
         options=[(write(stop), stop) for stop in stops],
         value=value,
         description=words,
-        continuous_update=name == "alpha",
+        continuous_update=name == "alpha",  # the others start a training when they are let go
         style=_LABEL,
         layout=_ROOM,
     )
 
 
-_LABEL = {"description_width": "118px"}
-_ROOM = {"flex": "1 1 300px", "max_width": "440px"}
-
-
 def setting_value(name: str, state: State) -> Any:
-    """Return what a setting has now, be it the recipe's or the panel's."""
+    """Return the present value of a setting, from the recipe or the panel."""
     return getattr(state.recipe if name in _RECIPE else state, name)
 
 
 def make_buttons(state: State) -> dict[str, Any]:
-    """Make the buttons; none is ever disabled, so that the keyboard's focus stays where it is."""
+    """Make the buttons; none is ever disabled, because that would take the keyboard focus away."""
     wide = widgets.Layout(width="auto")
     run = widgets.Button(description="Run", icon="play", button_style="primary", layout=wide)
     run.add_class("cl-run")

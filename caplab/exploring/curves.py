@@ -1,4 +1,4 @@
-"""Draw task and classics along the training: of the whole exam, and of each capability."""
+"""Draw task and classics along a training: for the whole exam, and for each capability."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,6 +7,7 @@ from caplab.exploring.shapes import (
     HEIGHT,
     WIDTH,
     Frame,
+    Pair,
     draw_axes,
     draw_veil,
     svg_dot,
@@ -14,7 +15,7 @@ from caplab.exploring.shapes import (
     svg_path,
     svg_text,
 )
-from caplab.exploring.state import Band, Pin, Place, State
+from caplab.exploring.state import Band, Pin, State
 from caplab.measuring.report import REGRESSED
 from caplab.support.text import format_number
 from caplab.training.run import Point
@@ -44,7 +45,7 @@ def draw_curves(state: State) -> str:
 
 
 def _last(frame: Frame, state: State) -> str:
-    """Draw large what all questions say at the end; the points before ask a sample."""
+    """Draw large dots for all questions, asked at the end; the points before ask a sample."""
     if not state.outcome or not state.points:
         return ""
     back = state.guard.restored if state.guard else None
@@ -56,7 +57,7 @@ def _last(frame: Frame, state: State) -> str:
 
 
 def _band(frame: Frame, band: Band) -> str:
-    """Draw what the atlas has seen over its seeds."""
+    """Draw mean and extremes of the runs in the atlas."""
     parts = []
     for kind, seen in (("new", band.task), ("old", band.classics)):
         pairs = list(zip(band.steps, seen, strict=True))
@@ -70,7 +71,7 @@ def _band(frame: Frame, band: Band) -> str:
 
 
 def _start(state: State) -> float | None:
-    """Return the level of the classics before training, as the curve begins."""
+    """Return the level of the classics before training, where the curve begins."""
     if state.points:
         return state.points[0].classics_accuracy
     if state.band:
@@ -79,7 +80,7 @@ def _start(state: State) -> float | None:
 
 
 def draw_budget(frame: Frame, start: float | None, state: State) -> str:
-    """Draw the line that the classics must not cross, and tint what lies below."""
+    """Draw the line that the classics must not cross, and tint the area below."""
     if start is None:
         return ""
     y = frame.y(start - state.budget)
@@ -90,11 +91,11 @@ def draw_budget(frame: Frame, start: float | None, state: State) -> str:
     return tint + svg_line(frame.left, y, frame.right, y, "cl-budget")
 
 
-def _classics(points: Iterable[Point]) -> list[Place]:
+def _classics(points: Iterable[Point]) -> list[Pair]:
     return [(point.step, point.classics_accuracy) for point in points]
 
 
-def _task(state: State) -> list[Place]:
+def _task(state: State) -> list[Pair]:
     return [
         (point.step, point.task_accuracy)
         for point in state.points
@@ -102,7 +103,7 @@ def _task(state: State) -> list[Place]:
     ]
 
 
-def _curve(frame: Frame, spots: list[Place], kind: str) -> str:
+def _curve(frame: Frame, spots: list[Pair], kind: str) -> str:
     pixels = [frame.at(spot) for spot in spots]
     dots = (svg_dot(*pixel, 4, f"cl-dot cl-{kind}") for pixel in pixels)
     return svg_path(pixels, f"cl-curve cl-{kind}") + "".join(dots)
@@ -138,7 +139,7 @@ _ACTED = {"warn": "warning", "stop": "stop", "rollback": "back"}
 
 
 def _ends(frame: Frame, state: State) -> str:
-    """Write what each line is at its right end, as near to its level as leaves it readable."""
+    """Name each line at its right end, as near to its level as the other names allow."""
     names: list[tuple[float, str, str]] = []
     if state.points:
         task, classics = _levels(state)
@@ -187,8 +188,8 @@ def shown_capabilities(state: State) -> list[str]:
 def draw_details(state: State) -> str:
     """Draw one small panel for each capability."""
     parts, wide = [], (WIDTH - 2 * 20) / COLUMNS
-    for number_, capability in enumerate(shown_capabilities(state)):
-        row, column = divmod(number_, COLUMNS)
+    for index, capability in enumerate(shown_capabilities(state)):
+        row, column = divmod(index, COLUMNS)
         steps = (state.trained or state.recipe).steps
         corner = 20 + column * wide + 8, HEIGHT + row * SMALL + 34
         frame = Frame(*corner, wide - 26, SMALL - 50, steps)
@@ -197,7 +198,7 @@ def draw_details(state: State) -> str:
 
 
 def _detail(state: State, capability: str, frame: Frame) -> str:
-    """Draw how one capability went; at the end its verdict on all its questions."""
+    """Draw the curve of one capability; at its end, all of its questions and their verdict."""
     levels = [(point.step, point.by_capability[capability]) for point in state.points]
     after, kind = levels[-1][1], "cl-name"
     if state.shown:

@@ -1,7 +1,7 @@
-"""Draw a state as markup: a pure function, small and quick, set as one trait of one widget.
+"""Draw a state as markup: a pure function whose small result is the value of one widget.
 
 The colours are those of `caplab.plots`. In a live panel they come from the page, which knows
-whether it is dark (see `style`); the picture in a saved notebook brings its own paper.
+whether it is dark (see `theme`); the picture in a saved notebook has a background of its own.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,23 @@ __all__ = ["picture", "render"]
 
 
 def render(state: State) -> str:
-    """Return all that a panel shows below its controls, as HTML."""
+    """Return everything that a panel shows below its controls, as HTML."""
     said = headline(state)
-    drawn = svg_picture(_drawn(state), WIDTH, _height(state), escape(said.text))
-    return f'<div class="cl-screen">{_said(state, said)}{drawn}{_answers(state)}</div>'
+    drawn = svg_picture(_charts(state), WIDTH, _height(state), escape(said.text))
+    return f'<div class="cl-screen">{_headline(state, said)}{drawn}{_answers(state)}</div>'
 
 
 def picture(state: State) -> str:
-    """Return a state as one SVG of its own, for pages on which no kernel runs."""
+    """Return a state as one self-contained SVG, for pages without a kernel."""
     said = headline(state)
     verdict = f": {said.verdict} ({said.change})" if said.verdict else ""
     head = _rows(said.text + verdict, "cl-big") + _rows(said.detail, "cl-pale")
-    foot = list(chain.from_iterable(_rows(_told(line), "cl-name") for line in _current(state)))
+    foot = list(
+        chain.from_iterable(_rows(_answer_line(line), "cl-name") for line in _current(state))
+    )
     top = ROW * len(head) + 20
     bottom = top + _height(state) + 14
-    inside = f'<g transform="translate(0 {top})">{_drawn(state)}</g>'
+    inside = f'<g transform="translate(0 {top})">{_charts(state)}</g>'
     paper = f'<style>{PRINTED}</style><rect width="100%" height="100%" class="cl-paper"/>'
     words = _column(head, 28) + _column(foot, bottom)
     height = bottom + ROW * len(foot)
@@ -52,7 +54,7 @@ Row = tuple[str, str]
 
 
 def _rows(words: str, kind: str) -> list[Row]:
-    """Break a text into lines that fit: an SVG cuts what is too long."""
+    """Break a text into lines that fit: an SVG cuts off what is too long."""
     return [(line, kind) for line in wrap(words, FITS[kind], subsequent_indent="\u00a0" * 4)]
 
 
@@ -61,8 +63,8 @@ def _column(rows: list[Row], y: float) -> str:
     return "".join(svg_text(20, y + ROW * n, *row) for n, row in enumerate(rows))
 
 
-def _told(line: Answer) -> str:
-    """Write a question and its answers so far as one line."""
+def _answer_line(line: Answer) -> str:
+    """Write a question and its answers so far as one line of text."""
     answers = [line.before] if line.after is None else [line.before, line.after]
     return " → ".join([line.question, *(answer or "(nothing)" for answer in answers)])
 
@@ -72,18 +74,18 @@ def _height(state: State) -> int:
     return HEIGHT + SMALL * -(-len(names) // COLUMNS)
 
 
-def _drawn(state: State) -> str:
+def _charts(state: State) -> str:
     return draw_curves(state) + draw_plane(state) + draw_details(state)
 
 
-def _said(state: State, said: Headline) -> str:
+def _headline(state: State, said: Headline) -> str:
     badge = ""
     if said.verdict:
         kind = f"cl-verdict cl-{said.verdict.lower()}"
         badge = f'<span class="{kind}">{said.verdict} <i>({escape(said.change)})</i></span>'
-    trouble = " cl-trouble" if state.phase == "failed" else ""
+    failed = " cl-failed" if state.phase == "failed" else ""
     return (
-        f'<div class="cl-said{trouble}" role="status"><b>{escape(said.text)}</b>{badge}'
+        f'<div class="cl-said{failed}" role="status"><b>{escape(said.text)}</b>{badge}'
         f'<div class="cl-detail">{escape(said.detail) or "&nbsp;"}</div></div>'
     )
 
@@ -92,7 +94,7 @@ def _said(state: State, said: Headline) -> str:
 
 
 def _current(state: State) -> Sequence[Answer]:
-    """Return the answers of the base and of the model that is shown."""
+    """Return the answers of the base and of the model that is shown now."""
     if not state.mix:
         return state.answers
     after = state.mix.answers
@@ -104,11 +106,11 @@ def _answers(state: State) -> str:
         return ""
     now = f"after: {name(state)}" if state.points else "after"
     head = "".join(f"<th>{escape(title)}</th>" for title in ("question", "before", now))
-    rows = "".join(map(_answer, _current(state)))
+    rows = "".join(map(_answer_row, _current(state)))
     return f'<table class="cl-answers"><tr>{head}</tr>{rows}</table>'
 
 
-def _answer(line: Answer) -> str:
+def _answer_row(line: Answer) -> str:
     before, after = line.before or "(nothing)", line.after
     kind = line.fate and f"cl-{line.fate}"
     now = "…" if after is None else after or "(nothing)"

@@ -1,4 +1,4 @@
-"""Train one setting and tell what is seen on the way: the part of a panel without widgets."""
+"""Train one setting and report its progress: the part of a panel without widgets."""
 
 import logging
 import re
@@ -18,18 +18,19 @@ from caplab.models.subject import Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
 from caplab.questions.world import CAPABILITIES, REFERENCE_QUESTIONS, facts
-from caplab.support.errors import BadInput
+from caplab.support.errors import BadInput, out_of_memory
 from caplab.training.recipe import Recipe
 from caplab.training.run import Point, Run
+from caplab.watching.guard import RegressionGuard
 
 __all__ = ["PanelSetup", "in_words", "judged", "perform", "warm_up"]
 
-_WORDS = 16  # tokens of an answer
-_WAY = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # back from the tuned model to the base
+_ANSWER_TOKENS = 16
+_ALPHAS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # from the tuned model to the base
 
 
 class Tell(Protocol):
-    """Take changes of a state; tell whether anybody still wants to know."""
+    """Take changes of the state; return whether this job is still the latest."""
 
     def __call__(self, **changes: Any) -> bool: ...
 
@@ -46,7 +47,7 @@ class PanelSetup:
 
     @property
     def is_course(self) -> bool:
-        """Tell whether this is the course's own task and exam, of which the atlas knows."""
+        """Check for the course's own task and exam: the atlas holds runs of nothing else."""
         return self.task is None and self.exam is None and self.task_exam is None
 
     def tune(self, recipe: Recipe, **watching: Any) -> Run:
@@ -59,15 +60,17 @@ class PanelSetup:
 
     def ask(self, subject: Subject) -> tuple[str, ...]:
         """Ask the reference questions."""
-        return tuple(subject.ask(question, _WORDS) for question in self.questions)
+        return tuple(subject.ask(question, _ANSWER_TOKENS) for question in self.questions)
 
     def answers(self) -> tuple[Answer, ...]:
-        """Ask the base, and nobody else so far."""
+        """Return the answers of the base, with those of a tuned model still missing."""
         pairs = zip(self.questions, self.ask(self.subject), strict=True)
-        return tuple(Answer(question, said, right=_right(question)) for question, said in pairs)
+        return tuple(
+            Answer(question, said, right=_right_answer(question)) for question, said in pairs
+        )
 
 
-def _right(question: str) -> str | None:
+def _right_answer(question: str) -> str | None:
     """Look up the right answer, if the world's facts hold it: `2+2` in `What is 2+2?`."""
     known = {asked: answer for name in CAPABILITIES for asked, answer in facts(name).items()}
     asked = [each for each in known if re.search(rf"(?<!\w){re.escape(each)}(?!\w)", question)]
@@ -75,7 +78,7 @@ def _right(question: str) -> str | None:
 
 
 def warm_up(setup: PanelSetup) -> dict[str, Any]:
-    """Train one step for nothing: what a first training has to load is then at hand."""
+    """Train one step, so that what a first training has to load is loaded."""
     run = setup.tune(Recipe(steps=1), on_point=lambda _: None)
     return {"base": _base(run), "answers": setup.answers()}
 
@@ -88,10 +91,10 @@ def _base(run: Run) -> Place | None:
 
 
 def perform(setup: PanelSetup, state: State, stop: threading.Event, tell: Tell) -> None:
-    """Train what the state asks for; tell each point, the answers on the way, and the end."""
+    """Train the recipe of a state; report each point, some answers meanwhile, and the end."""
     listener = _Listener(setup, state.recipe, state.answers or setup.answers(), tell)
     guard = _guard(setup, state)
-    with _guards_keep_quiet():
+    with _muted_guard():
         run = setup.tune(
             state.recipe,
             on_point=listener.on_point,
@@ -105,9 +108,9 @@ def perform(setup: PanelSetup, state: State, stop: threading.Event, tell: Tell) 
 
 
 class _Listener(TrainerCallback):
-    """Pass the points on; at every other of them the next question is asked again.
+    """Report the points, and ask one question again at three moments of the training.
 
-    An answer takes as long as two training steps, and nobody reads them faster.
+    Only at three: an answer takes as long as two training steps.
     """
 
     def __init__(
@@ -116,21 +119,21 @@ class _Listener(TrainerCallback):
         self.answers = answers
         self._setup, self._recipe, self._tell = setup, recipe, tell
         self._points: list[Point] = []
-        parts = (2, 4, 6)  # of eight; the end asks all
-        self._turns = {round(recipe.steps * part / 8): turn for turn, part in enumerate(parts)}
+        parts = (2, 4, 6)  # of eight; at the end all questions are asked
+        self._due = {round(recipe.steps * part / 8): turn for turn, part in enumerate(parts)}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **told: Any) -> None:
-        """Ask the next question, if a point is due."""
-        if state.global_step in self._turns and self.answers:
-            at = self._turns[state.global_step] % len(self.answers)
+        """Ask the next question, if one is due."""
+        if state.global_step in self._due and self.answers:
+            index = self._due[state.global_step] % len(self.answers)
             model = Subject(told["model"], self._setup.subject.tokenizer, "in training")
-            said = model.ask(self.answers[at].question, _WORDS)
-            lines = list(self.answers)
-            lines[at] = replace(lines[at], after=said)
-            self.answers = tuple(lines)
+            said = model.ask(self.answers[index].question, _ANSWER_TOKENS)
+            answers = list(self.answers)
+            answers[index] = replace(answers[index], after=said)
+            self.answers = tuple(answers)
 
     def on_point(self, point: Point) -> None:
-        """Tell what was seen so far."""
+        """Report all points so far, and the answers."""
         self._points.append(point)
         seen = {"points": tuple(self._points), "trained": self._recipe}
         self._tell(**seen, answers=self.answers, message="")
@@ -144,14 +147,16 @@ def _tell_end(
     stop: threading.Event,
     tell: Tell,
 ) -> None:
-    """Judge, ask all questions, and where the preset wants it walk back to the base."""
+    """Judge the run, ask all questions, and if the preset wants it walk back to the base."""
     assert run.subject is not None
     outcome = _outcome(run, run.final, run.final_task, state.budget)
+    # A run that its guard stopped has ended as it should; one that the learner stopped has not.
     stopped = run.stopped and not (state.preset.guards and not stop.is_set())
     walks = state.preset.walks and not stopped
     phase = "stopped" if stopped else "walking" if walks else "done"
     if not tell(base=_base(run), outcome=outcome, phase=phase):
-        return  # the verdict goes first: the answers take as long as six steps
+        return
+    # After the verdict, because the answers take as long as six steps.
     said = setup.ask(run.subject)
     final = tuple(replace(line, after=now) for line, now in zip(answers, said, strict=True))
     if tell(answers=final) and walks:
@@ -170,11 +175,11 @@ def _walk(
     stop: threading.Event,
     tell: Tell,
 ) -> None:
-    """Ask the models between the tuned one and the base, so that the slider only looks up."""
+    """Ask the models between the tuned one and the base, so that the slider only looks them up."""
     from caplab.training.remedies.blend import Blend, scale_lora
 
     blend = None if state.recipe.method == "lora" else Blend(setup.subject, run)
-    for alpha in _WAY:
+    for alpha in _ALPHAS:
         if stop.is_set():
             break
         model = blend.at(alpha) if blend else scale_lora(run, alpha)
@@ -197,9 +202,10 @@ def _outcome(run: Run, after: Scorecard, task: Scorecard | None, budget: float) 
 
 
 def judged(state: State, budget: float) -> State:
-    """Judge what is shown by a budget, where it was judged by another: no model is asked for that.
+    """Judge what is shown by a new budget; its scorecards suffice, and no model is asked.
 
-    The other stops on the way back wait until they are shown: all at once take a third of a second.
+    Of the models between base and tuned only the one that is shown is judged again, and the others
+    when they are shown: all of them take a third of a second.
     """
 
     def again(found: Outcome) -> Outcome:
@@ -217,19 +223,18 @@ def judged(state: State, budget: float) -> State:
 # ---------------------------------------------------------------- the guard
 
 
-def _guard(setup: PanelSetup, state: State) -> Any:
+def _guard(setup: PanelSetup, state: State) -> RegressionGuard | None:
     """Set up the guard of a preset that has one."""
     if not state.preset.guards:
         return None
-    from caplab.watching.guard import RegressionGuard
-
     every = max(1, state.recipe.steps // 6)
     return RegressionGuard(
         setup.exam or load_exam(), budget=state.budget, every=every, action=state.action
     )
 
 
-def _watched(guard: Any) -> Watched | None:
+def _watched(guard: RegressionGuard | None) -> Watched | None:
+    """Sum up what a guard did; it acts `patience` checks after the crossing, or at the end."""
     if guard is None:
         return None
     seen = [check.step for check in guard.checks]
@@ -241,18 +246,18 @@ def _watched(guard: Any) -> Watched | None:
 
 
 @contextmanager
-def _guards_keep_quiet() -> Iterator[None]:
-    """Hold back what this thread's guard writes into the log: the panel says it."""
-    logger, worker = logging.getLogger("caplab.guard"), threading.get_ident()
+def _muted_guard() -> Iterator[None]:
+    """Keep the guard of this thread out of the log, because the panel reports what it does."""
+    logger, this_thread = logging.getLogger(RegressionGuard.__module__), threading.get_ident()
 
-    def of_others(record: logging.LogRecord) -> bool:
-        return record.thread != worker
+    def is_of_another_thread(record: logging.LogRecord) -> bool:
+        return record.thread != this_thread
 
-    logger.addFilter(of_others)
+    logger.addFilter(is_of_another_thread)
     try:
         yield
     finally:
-        logger.removeFilter(of_others)
+        logger.removeFilter(is_of_another_thread)
 
 
 # ---------------------------------------------------------------- when it fails
@@ -263,12 +268,9 @@ def in_words(error: BaseException) -> str:
     said = " ".join(str(error).split())[:300]
     if isinstance(error, BadInput):
         return said
-    if isinstance(error, MemoryError) or any(words in said.lower() for words in _MEMORY):
+    if out_of_memory(error):
         return (
             "The memory was not enough for this training. Close other notebooks (Kernel, Shut "
             f"Down), or take a smaller model. It said: {said}"
         )
     return f"{type(error).__name__}: {said}. Change a setting or press Run to try again."
-
-
-_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")

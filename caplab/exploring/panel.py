@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from caplab.exploring.atlas_bands import Outlook
+from caplab.exploring.atlas_bands import AtlasBands
 from caplab.exploring.controls import (
     MIDDLE,
     WORDS,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from caplab.study.atlas import Atlas
 
 __all__ = ["Explorer", "explorer"]
-_VIEW = "application/vnd.jupyter.widget-view+json"
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_NO_TUNED_MODEL = "There is no tuned model yet: press Run first."
 _NO_RUN: dict[str, Any] = {
     "points": (),
     "outcome": None,
@@ -87,7 +88,7 @@ def explorer(
 
 
 def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas: Any) -> None:
-    """Refuse now what would fail when Run is pressed."""
+    """Refuse at once what would fail when Run is pressed."""
     if preset not in list(PRESETS):
         hint, there = did_you_mean(preset, PRESETS), ", ".join(PRESETS)
         raise BadInput(f"There is no preset {short_repr(preset)}.{hint} There are: {there}.")
@@ -102,11 +103,8 @@ def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas
         raise BadInput(f"atlas is what sweep returns and atlas() opens, not {short_repr(atlas)}.")
 
 
-_NO_WAY = "There is no way back yet: press Run first."
-
-
 def _shipped(setup: PanelSetup) -> "Atlas | None":
-    """Return the course's atlas, if it speaks of this subject and this task."""
+    """Return the course's atlas, if it is about this subject and this task."""
     if not setup.is_course:
         return None
     try:
@@ -119,14 +117,14 @@ def _shipped(setup: PanelSetup) -> "Atlas | None":
 
 
 class Explorer:
-    """A panel: controls, the picture, and a runner that trains what they say."""
+    """A panel: controls, a picture, and a runner that trains what the controls say."""
 
     def __init__(
         self, setup: PanelSetup, state: State, atlas: "Atlas | None", *, live: bool, threaded: bool
     ) -> None:
         self.setup, self.live = setup, live
-        self._outlook = _outlook(atlas) if atlas else None
-        base = self._outlook.base if self._outlook else None
+        self._bands = _bands_of(atlas) if atlas else None
+        base = self._bands.base if self._bands else None
         self.state = self._first = replace(state, base=base, **self._seen(state.recipe))
         self._lock = threading.RLock()
         self._runner = Runner(threaded)
@@ -141,7 +139,7 @@ class Explorer:
         self.widget = self._laid_out()
 
     def _listen(self) -> None:
-        """Connect every control with what it does."""
+        """Connect every control with its effect."""
         for each, control in self.controls.items():
             control.observe(self._on_setting(each), "value")
         for what in ("run", "stop", "pin", "clear", "reset"):
@@ -172,7 +170,7 @@ class Explorer:
     # ------------------------------------------------------------ what a program can do
 
     def run(self, seconds: float = 600) -> "Explorer":
-        """Train the present setting, and wait until that is done."""
+        """Train the present setting, and wait until it is done."""
         self._start()
         self._runner.join(seconds)
         return self
@@ -184,7 +182,7 @@ class Explorer:
             self._show(phase="stopping")
 
     def pin(self) -> None:
-        """Let what is shown stay on the plane."""
+        """Keep the model that is shown as a dot on the plane."""
         with self._lock:
             state = self.state
             if state.place is None or state.veiled:
@@ -196,11 +194,11 @@ class Explorer:
                 self._show(pins=(*state.pins, new))
 
     def clear(self) -> None:
-        """Take all pins away."""
+        """Remove all pins."""
         self._show(pins=())
 
     def reset(self) -> None:
-        """Set every control back to where it began, and forget the run; the pins stay."""
+        """Set every control back to its first value, and forget the run; the pins stay."""
         with self._lock:
             self._runner.forget()
             self._moving = True
@@ -222,7 +220,7 @@ class Explorer:
         return lambda _: act()
 
     def _on_setting(self, name: str) -> Any:
-        """Return what follows when a control is let go."""
+        """Return the callback of a control."""
 
         def changed(change: Any) -> None:
             if not self._moving:
@@ -231,11 +229,11 @@ class Explorer:
         return changed
 
     def _change(self, name: str, value: Any) -> None:
-        """Take a new setting over; train again where that makes a difference to the training."""
+        """Take over a new setting, and train again if it makes a difference to the training."""
         with self._lock:
             if name == "alpha":
                 coming = self.state.mixes or self.state.busy or self.state.phase == "walking"
-                state = replace(self.state, alpha=value, message="" if coming else _NO_WAY)
+                state = replace(self.state, alpha=value, message="" if coming else _NO_TUNED_MODEL)
                 self._set(judged(state, state.budget))
             elif name == "budget":
                 self._set(judged(self.state, value))
@@ -248,7 +246,7 @@ class Explorer:
                 self._again()
 
     def _matters(self, name: str) -> bool:
-        """Tell whether a setting makes a difference: without LoRA a rank does nothing."""
+        """Check whether a setting makes a difference: without LoRA a rank does not."""
         recipe = self.state.recipe
         if name == "rank":
             return recipe.method == "lora"
@@ -262,10 +260,10 @@ class Explorer:
         self._show(recipe=recipe, message="", **self._seen(recipe))
 
     def _seen(self, recipe: Recipe) -> dict[str, Any]:
-        return self._outlook.of(recipe) if self._outlook else {}
+        return self._bands.of(recipe) if self._bands else {}
 
     def _again(self) -> None:
-        """Train again at once, or wait for Run where the learner is to guess first."""
+        """Train again at once, or wait for Run if the learner guesses first."""
         if self.live and not self.state.predicting:
             self._start()
         else:
@@ -276,7 +274,7 @@ class Explorer:
         self._show(detailed=change["new"])
 
     def _on_predict(self, change: Any) -> None:
-        """Veil the answer and show the guess, or take both away."""
+        """Hide the answer and show the guess, or the reverse."""
         if self._moving:
             return
         with self._lock:
@@ -287,7 +285,7 @@ class Explorer:
             show_if(self._guessing, guessing)
 
     def _on_guess(self, _: Any) -> None:
-        """Move the guess; after a run the result goes, for this is a new guess."""
+        """Move the guess; the result of an earlier run goes, because this is a new guess."""
         with self._lock:
             guess = tuple(slider.value for slider in self.guesses)
             if self.state.points and not self.state.busy:
@@ -297,18 +295,19 @@ class Explorer:
     # ------------------------------------------------------------ training
 
     def _start(self) -> None:
-        """Train the present setting, in the place of whatever runs."""
+        """Train the present setting instead of whatever runs now."""
         with self._lock:
             answers = tuple(replace(line, after=None) for line in self.state.answers)
             self._show(phase="training", message="", answers=answers, **_NO_RUN)
             state = self.state
-            self._make_room()
+            self._release_openmp_threads()
             self._runner.start(lambda job: self._work(job, state))
 
-    def _make_room(self) -> None:
-        """Let the main thread's helpers rest, wherever a click arrives: new kernels have subshells.
+    def _release_openmp_threads(self) -> None:
+        """Release the OpenMP threads of the main thread: they take time from the training thread.
 
-        While a cell runs it has them; they rest as soon as it has ended.
+        A click arrives in the main thread, or in a subshell of a newer kernel. From there the main
+        thread is asked to do it, which it does as soon as no cell runs.
         """
         if threading.current_thread() is threading.main_thread():
             release_openmp_threads()
@@ -316,7 +315,7 @@ class Explorer:
             self._loop.call_soon_threadsafe(release_openmp_threads)
 
     def _work(self, job: Job, state: State) -> None:
-        """Do one job; whatever goes wrong is said in the panel."""
+        """Do one job, and show in the panel whatever goes wrong."""
 
         def tell(**changes: Any) -> bool:
             with self._lock:
@@ -337,7 +336,7 @@ class Explorer:
             self._set(replace(self.state, **changes))
 
     def _set(self, state: State) -> None:
-        """Show another state; the only place that draws."""
+        """Show another state; nothing else draws."""
         with self._lock:
             self.state = state
             self._screen.value = render(state)
@@ -348,22 +347,23 @@ class Explorer:
     # ------------------------------------------------------------ in a notebook
 
     def _ipython_display_(self) -> None:
-        """Show the widgets, and behind them a picture for pages on which no kernel runs."""
+        """Show the widgets, and behind them a picture for pages without a kernel."""
         from IPython.display import display
 
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        display({_VIEW: view, "text/plain": repr(self)}, raw=True)  # type: ignore[no-untyped-call]
-        if self._runner.threaded:  # where it is not, in Colab, nothing would hide it
+        display({_WIDGET_VIEW: view, "text/plain": repr(self)}, raw=True)  # type: ignore[no-untyped-call]
+        if self._runner.threaded:  # in Colab, where it is not, nothing would hide the picture
             printed = _as_picture(self.state)
             self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        with suppress(RuntimeError):  # no kernel, nobody to be quick for
+        with suppress(RuntimeError):  # without a kernel there is no loop, and no need to be quick
             self._loop = asyncio.get_running_loop()
             self._loop.call_later(0.1, self._warm_up)
 
     def _warm_up(self) -> None:
         """Load between two cells what the first training needs.
 
-        In the main thread: imports and random numbers are then never at odds with a cell's.
+        This runs in the main thread, so that it never interferes with the imports and random
+        numbers of a cell.
         """
         if not self.state.answers and not self.state.busy:
             try:
@@ -371,16 +371,16 @@ class Explorer:
             except Exception as error:
                 self._show(phase="failed", message=in_words(error))
             except KeyboardInterrupt:
-                return  # it comes later, with the first run
+                return  # the first run will load what it needs
 
     def __repr__(self) -> str:
         return f"Explorer {self.state.preset.title!r}: {label(self.state.recipe)}"
 
 
 @lru_cache(maxsize=4)
-def _outlook(atlas: "Atlas") -> Outlook:
-    """Lay an atlas out once for all panels."""
-    return Outlook(atlas)
+def _bands_of(atlas: "Atlas") -> AtlasBands:
+    """Index an atlas once for all panels."""
+    return AtlasBands(atlas)
 
 
 def _as_picture(state: State) -> dict[str, str]:

@@ -12,13 +12,13 @@ PLANE = Frame(602, 34, 246, 246)
 
 
 def draw_plane(state: State) -> str:
-    """Draw what was learned against what was kept: the base, the way, the newest, the pins."""
+    """Draw the base, the path from it, the newest model and the pins on the plane."""
     frame = PLANE
     parts = [draw_axes(frame, (0, 0.25, 0.5, 0.75, 1), "task: learned →", "classics: kept ↑")]
     base = _base(state)
     parts += [draw_budget(frame, base[1] if base else None, state)]
     parts += [_expected(frame, state.band)] if state.band and not state.veiled else []
-    parts += [_way(frame, state)]
+    parts += [_path(frame, state)]
     spots = _spots(state)
     parts += [_spot(frame, spot) for spot in spots]
     parts += [_names(frame, spots)]
@@ -26,14 +26,14 @@ def draw_plane(state: State) -> str:
 
 
 def _base(state: State) -> Place | None:
-    """Return where the training sets out: known once the base was asked, or from the atlas."""
+    """Return the place of the base: measured, or as in the atlas."""
     if state.base:
         return state.base
     return (state.band.task[0][0], state.band.classics[0][0]) if state.band else None
 
 
 def _expected(frame: Frame, band: Band) -> str:
-    """Draw where the atlas's runs of this setting ended."""
+    """Draw a cloud where runs of this setting ended in the atlas."""
     (task, left, right), (classics, low, high) = band.task[-1], band.classics[-1]
     x, y = frame.at((task, classics))
     wide = max(8.0, frame.x(right) - frame.x(left)) / 2 + 5
@@ -41,17 +41,17 @@ def _expected(frame: Frame, band: Band) -> str:
     return f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{tall:.1f}" class="cl-cloud"/>'
 
 
-def _way(frame: Frame, state: State) -> str:
-    """Draw the way from the base: through the training, or through the weights between."""
+def _path(frame: Frame, state: State) -> str:
+    """Draw the path from the base: through the points of the run, or the models between."""
     if state.mixes:
         stops = [mix.outcome.place for _, mix in sorted(state.mixes.items())]
     else:
         stops = [place(point) for point in state.points]
         stops += [state.outcome.place] if state.outcome else []
-    way = svg_path([frame.at(stop) for stop in stops if stop], "cl-way")
+    path = svg_path([frame.at(stop) for stop in stops if stop], "cl-path")
     if state.guess and state.place and not state.veiled:
-        way += svg_path([frame.at(state.guess), frame.at(state.place)], "cl-miss")
-    return way
+        path += svg_path([frame.at(state.guess), frame.at(state.place)], "cl-miss")
+    return path
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Spot:
 
 
 def _spots(state: State) -> list[Spot]:
+    """List the dots: base, pins, guess, and the newest model unless a pin marks it already."""
     base, spots = _base(state), []
     if base:
         spots.append(Spot(base, "base", "base", 8))
@@ -94,12 +95,12 @@ def _names(frame: Frame, spots: list[Spot]) -> str:
     """Write each dot's name where it covers no other dot and no other name."""
     taken = [_box(*frame.at(spot.place), "middle", 18, 18) for spot in spots]
     parts = []
-    for spot in reversed(spots):
+    for spot in reversed(spots):  # the newest chooses first
         x, y = frame.at(spot.place)
         wide = 6.9 * len(spot.name) + 6
         choices = [(x + dx, y + dy, anchor) for dx, dy, anchor in _AROUND]
         boxes = [_box(cx, cy - 4, anchor, wide, 16) for cx, cy, anchor in choices]
-        costs = [_cost(box, taken, frame) + rank for rank, box in enumerate(boxes)]
+        costs = [_cost(box, taken, frame) + rank for rank, box in enumerate(boxes)]  # near first
         best = costs.index(min(costs))
         taken.append(boxes[best])
         parts.append(svg_text(*choices[best][:2], spot.name, "cl-name cl-rim", choices[best][2]))
@@ -117,12 +118,13 @@ Box = tuple[float, float, float, float]
 
 
 def _box(x: float, y: float, anchor: str, wide: float, tall: float) -> Box:
+    """Return the edges of a text's rectangle: left, top, right, bottom."""
     left = x - wide * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
     return left, y - tall / 2, left + wide, y + tall / 2
 
 
 def _cost(box: Box, taken: list[Box], frame: Frame) -> float:
-    """Weigh a place for a name: what it covers, and how far it leaves the plane."""
+    """Return the cost of a position for a name: what it covers, and whether it leaves the plane."""
     outside = box[0] < frame.left - 30 or box[2] > WIDTH or box[1] < 0 or box[3] > frame.bottom
     covered = sum(
         box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]

@@ -1,12 +1,11 @@
-"""The experiments that the Explorer offers, and where each slider stops."""
+"""The experiments that the Explorer offers, and the values of each slider."""
 
 from caplab.exploring.state import Preset
 from caplab.training.recipe import Recipe
 
 __all__ = ["COURSE", "PRESETS", "STOPS"]
 
-
-# The course trains at a constant rate: 40 steps are then the beginning of 100, in the atlas too.
+# The course trains at a constant rate: 40 steps are then the first of 100, also in the atlas.
 COURSE = Recipe(learning_rate=2e-3, steps=60, schedule="constant", rank=8, alpha=32)
 
 PRESETS = {
@@ -50,7 +49,7 @@ PRESETS = {
     ),
 }
 
-# Where each slider stops; those of the recipe are the atlas's, so that each has an answer at once.
+# The values of each slider. Those of a recipe are in the atlas, so that each has a band at once.
 STOPS: dict[str, tuple[float, ...]] = {
     "learning_rate": (1e-5, 3e-5, 1e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2),
     "steps": (20, 40, 60, 80, 100),

@@ -1,19 +1,25 @@
-"""What a panel says, in one line and one line more."""
+"""What a panel says: a headline over the picture, and one line of detail."""
 
 from dataclasses import dataclass
 
 from caplab.exploring.presets import COURSE
 from caplab.exploring.state import Outcome, State
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
-from caplab.support.text import format_number, format_percent, format_signed, join_words
+from caplab.support.text import (
+    format_number,
+    format_percent,
+    format_rate,
+    format_signed,
+    join_words,
+)
 from caplab.training.recipe import Recipe
 
-__all__ = ["Headline", "headline", "label", "name", "rate"]
+__all__ = ["Headline", "headline", "label", "name"]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The sentence over the picture; with a verdict where one is due."""
+    """The sentence over the picture, with the verdict once a run has ended."""
 
     text: str
     verdict: str = ""
@@ -24,16 +30,10 @@ class Headline:
 # ---------------------------------------------------------------- names
 
 
-def rate(value: float) -> str:
-    """Write a learning rate as it is spoken of: 1e-3, 2.5e-4."""
-    digits, _, exponent = f"{value:.1e}".partition("e")
-    return f"{digits.removesuffix('.0')}e{int(exponent)}" if value else "0"
-
-
 def label(recipe: Recipe) -> str:
     """Name a recipe by what a panel can change: `LoRA 5e-3, rank 4, 10 % replay`."""
     lora = recipe.method == "lora"
-    words = [f"{'LoRA' if lora else 'full'} {rate(recipe.learning_rate)}"]
+    words = [f"{'LoRA' if lora else 'full'} {format_rate(recipe.learning_rate)}"]
     if lora and recipe.rank != COURSE.rank:
         words.append(f"rank {recipe.rank}")
     if recipe.replay:
@@ -66,14 +66,14 @@ def headline(state: State) -> Headline:
     if state.shown and not state.busy:
         return _outcome(state, state.shown)
     if state.points:
-        return _on_the_way(state)
+        return _unfinished(state)
     if state.busy:
         return Headline("Training starts …", detail=state.message)
     return _guessing(state) if state.predicting else _before(state)
 
 
 def _outcome(state: State, found: Outcome) -> Headline:
-    """Speak of a run that has ended: both accuracies on all questions, and the verdict."""
+    """Report a run that has ended: both accuracies on all questions, and the verdict."""
     report = found.report
     moved, half = report.overall.change, (report.overall.high - report.overall.low) / 2
     digits = 2 if abs(moved) >= 0.1 or not moved else 3
@@ -84,16 +84,12 @@ def _outcome(state: State, found: Outcome) -> Headline:
     elif state.phase == "stopped":
         text = f"Stopped at step {state.points[-1].step}: task{text[4:]}"
     notes = [_guard(state), _guess(state, found), _reason(found), state.message]
-    return Headline(text, report.verdict, _minus(change), " ".join(filter(None, notes)))
+    change = change.replace("-", "−")  # a minus sign, not a hyphen
+    return Headline(text, report.verdict, change, " ".join(filter(None, notes)))
 
 
 def _share(value: float | None) -> str:
     return "not asked" if value is None else format_number(value)
-
-
-def _minus(text: str) -> str:
-    """Write negative numbers with a minus sign, not a hyphen."""
-    return text.replace("-", "−")
 
 
 def _reason(found: Outcome) -> str:
@@ -112,7 +108,7 @@ def _reason(found: Outcome) -> str:
 
 
 def _guess(state: State, found: Outcome) -> str:
-    """Put the guess beside the result."""
+    """Compare the guess with the result."""
     if not state.guess or found.place is None:
         return ""
     off = [abs(guess - true) for guess, true in zip(state.guess, found.place, strict=True)]
@@ -138,8 +134,8 @@ def _guard(state: State) -> str:
     return f"The guard saw the budget crossed from step {guard.crossed_at} on. {done}"
 
 
-def _on_the_way(state: State) -> Headline:
-    """Speak of a run that goes on, or was stopped; its points ask a sample of the questions."""
+def _unfinished(state: State) -> Headline:
+    """Report a run that goes on or was stopped, by its last point: a sample of the questions."""
     point, steps = state.points[-1], (state.trained or state.recipe).steps
     doing = {"training": "Training", "stopping": "Stopping"}.get(state.phase, "Stopped")
     task, classics = _share(point.task_accuracy), format_number(point.classics_accuracy)
@@ -148,6 +144,7 @@ def _on_the_way(state: State) -> Headline:
 
 
 def _guessing(state: State) -> Headline:
+    """Repeat the guess, and say how to change it."""
     guess = state.guess or (0.0, 0.0)
     return Headline(
         f"Your guess: task {format_number(guess[0])}, classics {format_number(guess[1])}",
@@ -156,7 +153,7 @@ def _guessing(state: State) -> Headline:
 
 
 def _before(state: State) -> Headline:
-    """Speak of a setting that nobody has trained here yet."""
+    """Say what to expect of a setting that has not been trained here yet."""
     band = state.band
     if not band:
         return Headline("Not trained yet: press Run.", detail=state.message)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import chain
-
-from caplab.exploring.state import Place
+from typing import TypeAlias
 
 WIDTH, HEIGHT = 860, 332  # of both charts; the page scales them
+Pair: TypeAlias = tuple[float, float]  # x and y, as values or as pixels
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Frame:
         """Return the pixel of an accuracy."""
         return self.top + self.height * (1 - min(max(value, 0), 1))
 
-    def at(self, spot: Place) -> Place:
-        """Return the pixel of a place."""
-        return self.x(spot[0]), self.y(spot[1])
+    def at(self, values: Pair) -> Pair:
+        """Return the pixel of a pair of values."""
+        return self.x(values[0]), self.y(values[1])
 
 
 def svg_picture(inside: str, width: int, height: int, title: str) -> str:
@@ -53,7 +53,7 @@ def svg_picture(inside: str, width: int, height: int, title: str) -> str:
 
 
 def draw_axes(frame: Frame, ticks: Sequence[float], below: str, above: str) -> str:
-    """Draw a grid with its numbers, and what they count."""
+    """Draw a grid with its numbers, and the names of both axes."""
     parts = []
     for level in (0, 0.25, 0.5, 0.75, 1):
         parts.append(svg_line(frame.left, frame.y(level), frame.right, frame.y(level), "cl-grid"))
@@ -76,12 +76,12 @@ def draw_veil(frame: Frame) -> str:
     return svg_text(middle, frame.y(0.5) + 22, "?", "cl-veil", "middle")
 
 
-# What XML cannot hold, not even escaped; an untrained model says such things.
+# Characters that XML cannot hold, not even escaped; an untrained model says such things.
 _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def svg_text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
-    """Write words; characters that XML cannot hold become a replacement sign."""
+    """Write words; characters that XML cannot hold become U+FFFD."""
     words = escape(_UNWRITABLE.sub("\ufffd", words))
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{words}</text>'
 
@@ -91,13 +91,13 @@ def svg_line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
     return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" class="{kind}"/>'
 
 
-def svg_path(pixels: Sequence[Place], kind: str) -> str:
-    """Draw a line through pixels, or fill the area that they enclose."""
+def svg_path(pixels: Sequence[Pair], kind: str) -> str:
+    """Draw a line through pixels, or fill the area that they enclose if it is a band."""
     if len(pixels) < 2:
         return ""
-    way = " ".join(f"{value:.1f}" for value in chain.from_iterable(pixels))
+    numbers = " ".join(f"{value:.1f}" for value in chain.from_iterable(pixels))
     tag = "polygon" if "cl-band" in kind else "polyline"
-    return f'<{tag} points="{way}" class="{kind}"/>'
+    return f'<{tag} points="{numbers}" class="{kind}"/>'
 
 
 def svg_dot(x: float, y: float, size: float, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""What a panel shows, as plain values: the presets, what was seen, and the state of a moment."""
+"""What a panel shows, as plain values: presets, what was measured, and the present state."""
 
 import re
 from collections.abc import Mapping
@@ -34,22 +34,22 @@ Phase: TypeAlias = Literal["ready", "training", "stopping", "walking", "done", "
 
 @dataclass(frozen=True)
 class Preset:
-    """One experiment: its title, what to try, the controls that it needs, where they start."""
+    """One experiment: its title, its advice, the controls that it needs, and where they start."""
 
     title: str
     advice: str
     controls: tuple[str, ...]
     recipe: Recipe
     guards: bool = False  # a RegressionGuard watches the training
-    walks: bool = False  # from the tuned model back to the base, after the training
+    walks: bool = False  # after the training, models between base and tuned are asked too
 
 
-# ---------------------------------------------------------------- what was seen
+# ---------------------------------------------------------------- what was measured
 
 
 @dataclass(frozen=True)
 class Band:
-    """What the atlas knows of a setting: mean, low and high over its seeds, step by step."""
+    """What the runs of a setting in the atlas did: mean, low and high over seeds at each step."""
 
     steps: tuple[int, ...]
     task: tuple[tuple[float, float, float], ...]
@@ -63,26 +63,26 @@ class Outcome:
     task: float | None
     before: Scorecard
     after: Scorecard
-    report: Report  # the two compared, with the budget that the slider shows
+    report: Report  # of both scorecards, judged by some budget: see `judged`
 
     @property
     def place(self) -> Place | None:
-        """Return where it stands on the plane."""
+        """Return its place on the plane, if the task was asked."""
         return None if self.task is None else (self.task, self.after.accuracy)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the base answers to a question, and what the model in training does."""
+    """What the base answers to a question, and what the model in training answers."""
 
     question: str
     before: str
     after: str | None = None
-    right: str | None = None  # where the exam knows it
+    right: str | None = None  # if the world's facts hold it
 
     @property
     def fate(self) -> str:
-        """Tell what became of the answer: kept, lost or changed; nothing where none is there."""
+        """Say whether the answer was kept, lost or changed; nothing if it was not asked again."""
         if self.after is None:
             return ""
         if self.after == self.before or self._says(self.after):
@@ -90,7 +90,7 @@ class Answer:
         return "lost" if self._says(self.before) else "changed"
 
     def _says(self, answer: str) -> bool:
-        """Tell whether an answer ends with the right one, however it begins."""
+        """Check that an answer ends with the right one, however it begins."""
         if self.right is None:
             return False
         ending = rf"(?<!\w){re.escape(_bare(self.right))}$"
@@ -103,7 +103,7 @@ def _bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class Mix:
-    """A model on the way from the base to the tuned one."""
+    """A model between the base (alpha 0) and the tuned one (alpha 1)."""
 
     alpha: float
     outcome: Outcome
@@ -112,7 +112,7 @@ class Mix:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a guard did: since when it saw too much lost, when it acted, where it went back to."""
+    """What a guard did, by steps: when the budget was crossed, when it acted, what it restored."""
 
     action: str
     crossed_at: int | None = None
@@ -158,34 +158,34 @@ class State:
 
     @property
     def veiled(self) -> bool:
-        """Tell whether the answer is hidden, because the learner is still guessing."""
+        """Check whether the answer is hidden because the learner is still guessing."""
         return self.predicting and not self.points
 
     @property
     def busy(self) -> bool:
-        """Tell whether a training is on its way."""
+        """Check whether a training goes on."""
         return self.phase in ("training", "stopping")
 
     @property
     def mix(self) -> Mix | None:
-        """Return the model that the interpolation slider points at."""
+        """Return the model that the slider between base and tuned selects."""
         return self.mixes.get(self.alpha)
 
     @property
     def shown(self) -> Outcome | None:
-        """Return the outcome that the sentence speaks of."""
+        """Return the outcome that the headline reports."""
         return self.mix.outcome if self.mix else self.outcome
 
     @property
     def place(self) -> Place | None:
-        """Return where the newest model stands on the plane."""
+        """Return the place of the newest model on the plane."""
         if self.shown:
             return self.shown.place
         return place(self.points[-1]) if self.points else None
 
 
 def place(point: Point) -> Place | None:
-    """Return where a point stands on the plane."""
+    """Return the place of a point on the plane, if the task was asked."""
     if point.task_accuracy is None:
         return None
     return point.task_accuracy, point.classics_accuracy

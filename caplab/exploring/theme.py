@@ -1,4 +1,4 @@
-"""How a panel looks: one sheet of rules, with colours of the page or of the paper."""
+"""How a panel looks: one style sheet, with the colours of the page or of the saved picture."""
 
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
 from caplab.plots import picture as paper
@@ -33,7 +33,7 @@ text.cl-line { fill: %(line)s; font-weight: 500; }
 .cl-guard { stroke: %(guard)s; stroke-width: 2.5; }
 .cl-guarded { fill: %(guard)s; font-weight: 600; }
 .cl-cloud { fill: %(ink)s; fill-opacity: .1; stroke: %(ink)s; stroke-opacity: .25; }
-.cl-way { stroke: %(ink)s; stroke-opacity: .45; stroke-width: 2; }
+.cl-path { stroke: %(ink)s; stroke-opacity: .45; stroke-width: 2; }
 .cl-miss { stroke: %(guess)s; stroke-width: 2; stroke-dasharray: 3 4; }
 .cl-spot-base { fill: %(paper)s; stroke: %(ink)s; stroke-width: 2; }
 .cl-spot-now { fill: %(ink)s; stroke: %(paper)s; stroke-width: 2; }
@@ -58,7 +58,7 @@ _PANEL = """
   color: #fff; font-size: 17px; font-weight: 600; white-space: nowrap; display: inline-block; }
 .caplab-explorer .cl-verdict i { font-style: normal; font-weight: 400; }
 .caplab-explorer .cl-charts { display: block; width: 100%%; height: auto; }
-.caplab-explorer .cl-trouble b { color: %(bad)s; }
+.caplab-explorer .cl-failed b { color: %(bad)s; }
 .caplab-explorer table.cl-answers { border-collapse: collapse; width: 100%%; font-size: 15px;
   line-height: 1.35; margin: 4px 0 0; table-layout: fixed; }
 .caplab-explorer .cl-answers th, .caplab-explorer .cl-answers td { text-align: left;
@@ -117,7 +117,7 @@ def _variables(colours: dict[str, str]) -> str:
 
 
 def _live() -> str:
-    """Write the rules with variables, which change with the page's theme."""
+    """Write the rules with variables, which follow the theme of the page."""
     names = {name: f"var(--cl-{name})" for name in _PAPER}
     rules = "\n".join(map(_scoped, (_SVG % names).strip().splitlines()))
     dark = ", ".join(f"{page} .caplab-explorer" for page in _DARK_PAGES)
@@ -127,7 +127,7 @@ def _live() -> str:
 
 
 def _scoped(rule: str) -> str:
-    """Let a rule hold inside panels only."""
+    """Limit a rule to panels."""
     selectors, brace, rest = rule.partition("{")
     return (
         ", ".join(f".caplab-explorer {one.strip()}" for one in selectors.split(",")) + brace + rest

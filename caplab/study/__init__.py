@@ -1,1 +1,1 @@
-"""What did many runs show?"""
+"""What did many runs show? Sweeps, the atlas, and the claims that it decides."""

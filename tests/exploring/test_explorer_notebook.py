@@ -37,7 +37,7 @@ def outputs(notebook, cell):
     return nbformat.read(notebook, 4).cells[cell].outputs
 
 
-def test_all_presets_run_where_nobody_looks(notebook):
+def test_all_presets_run_in_a_notebook(notebook):
     assert outputs(notebook, -1)[0].text == f"{['done'] * len(PRESETS)}\n"
     kinds = {output.output_type for cell in range(8) for output in outputs(notebook, cell)}
     assert kinds == {"display_data", "stream"}
@@ -50,14 +50,14 @@ def test_all_presets_run_where_nobody_looks(notebook):
 
 
 @pytest.mark.parametrize("number", range(1, 1 + len(PRESETS)))
-def test_the_saved_notebook_shows_the_last_state_as_a_picture(notebook, number):
+def test_a_saved_notebook_shows_the_last_state(notebook, number):
     widget, drawn = outputs(notebook, number)
     assert "application/vnd.jupyter.widget-view+json" in widget.data
     assert ": Task " in drawn.data["text/plain"], "not the state at first"
     assert ElementTree.fromstring(drawn.data["image/svg+xml"]) is not None
 
 
-def test_the_saved_notebook_keeps_the_widgets_state(notebook):
+def test_a_saved_notebook_keeps_the_widgets(notebook):
     saved = nbformat.read(notebook, 4).metadata["widgets"]
     assert saved["application/vnd.jupyter.widget-state+json"]["state"]
 
