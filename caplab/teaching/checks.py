@@ -1,4 +1,4 @@
-"""What the lessons ask: quizzes and hints in `lesson_NN.toml`, checks in `lesson_NN.py`.
+"""Write and register the checks of exercises, one module `lessons/lesson_NN.py` per lesson.
 
 A check is a function that takes the learner's answer and returns what to say when it is right:
 
@@ -8,7 +8,7 @@ A check is a function that takes the learner's answer and returns what to say wh
         expect(answer == 3, "Count again: the answers stand in `card.correct`.")
         return "Three of three."
 
-Its first `expect` that fails is what the learner reads. The order is the order of the diagnosis.
+The learner reads the message of the first `expect` that fails, so their order matters.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ ExerciseCheck = Callable[[Any], str]
 _CHECKS: dict[str, ExerciseCheck] = {}
 
 
-class Blank(Exception):  # noqa: N818 - it is no error: the learner has not begun
-    """Tell that an exercise is still empty."""
+class Blank(Exception):  # noqa: N818 - not an error: the learner has not begun
+    """Signal that an exercise is still empty."""
 
 
-class Wrong(Exception):  # noqa: N818 - it is no error: it carries a diagnosis
-    """Tell what is wrong with an answer."""
+class Wrong(Exception):  # noqa: N818 - not an error: it carries a diagnosis
+    """Carry what is wrong with an answer."""
 
 
 def exercise(name: str) -> Callable[[ExerciseCheck], ExerciseCheck]:
@@ -42,15 +42,15 @@ def exercise(name: str) -> Callable[[ExerciseCheck], ExerciseCheck]:
 
 
 def expect(holds: bool, otherwise: str) -> None:
-    """End a check with a diagnosis unless something holds."""
+    """End a check with a diagnosis unless a condition holds."""
     if not holds:
         raise Wrong(otherwise)
 
 
 def filled(answer: Any) -> Any:
-    """Return what was given; end the check with "not yet" where there is nothing.
+    """Return the answer; end the check with "not yet" if it is still blank.
 
-    A gap holds `...`, and a function with a gap returns None.
+    An unfilled gap holds `...`, and a function with an unfilled gap returns None.
     """
     if answer is None or answer is Ellipsis:
         raise Blank
@@ -58,7 +58,7 @@ def filled(answer: Any) -> Any:
 
 
 def checks(number: str) -> dict[str, ExerciseCheck]:
-    """Return a lesson's checks by exercise."""
+    """Load a lesson's checks, by exercise."""
     if lesson(number).hints:
         import_module(f"caplab.teaching.lessons.lesson_{number}")
     return {name: check for name, check in _CHECKS.items() if name.startswith(f"{number}_")}

@@ -1,4 +1,4 @@
-"""Make errors happen where they do no harm: what the error clinic, lesson 06, calls."""
+"""Cause errors where they do no harm, for the error clinic, lesson 06."""
 
 import inspect
 import json
@@ -20,15 +20,15 @@ from caplab.support.quiet import quiet
 
 __all__ = ["MemoryTrial", "chance_of_end", "in_little_memory", "symptom", "train", "trainer"]
 
-# A place on this machine: from a root to the next space or bracket, or one in brackets as a whole.
-_PLACE = re.compile(r"\s*\((?:/|[A-Z]:\\)[^)]*\)|(?<!\S)(?:/|[A-Z]:\\)[^\s)]+")
-_TORCHS_OWN_PLACE = re.compile(r"\[enforce fail at [^]]*\] *(?:err == 0\. *)?")
+# A path on this machine: from a root to the next space or bracket, or a path in brackets.
+_PATH = re.compile(r"\s*\((?:/|[A-Z]:\\)[^)]*\)|(?<!\S)(?:/|[A-Z]:\\)[^\s)]+")
+_TORCHS_SOURCE_LINE = re.compile(r"\[enforce fail at [^]]*\] *(?:err == 0\. *)?")
 FITS = "fits"
 
 
 @contextmanager
 def symptom() -> Iterator[None]:
-    """Let an error happen, and show what its last line would say; the program goes on."""
+    """Run a block, print the last line of its error, and go on."""
     try:
         with quiet():
             yield
@@ -39,25 +39,25 @@ def symptom() -> Iterator[None]:
 
 
 def _last_line(name: str, message: str, longest: int = 240) -> str:
-    """Write an error as one line, without places on this machine; what matters stands first."""
-    for places in (_TORCHS_OWN_PLACE, _PLACE):
-        message = places.sub("", message)
-    message = " ".join(message.split()) or "(it says nothing)"
+    """Write an error as one line, without paths on this machine."""
+    for pattern in (_TORCHS_SOURCE_LINE, _PATH):
+        message = pattern.sub("", message)
+    message = " ".join(message.split()) or "(no message)"
     return f"{name}: {textwrap.shorten(message, longest, placeholder=' ...')}"
 
 
 def trainer(subject: Subject, *rows: Any, **settings: Any) -> Any:
-    """Build TRL's `SFTTrainer` for four steps on a copy of the model: `rows` as it takes them.
+    """Build TRL's `SFTTrainer` for four steps on a copy of the model.
 
-    `settings` go to its `SFTConfig`. Nothing is mended here: what fails is to fail as it would in
-    a script of one's own.
+    `rows` are its data arguments in their order: training data, evaluation data, collator. The
+    `settings` go to `SFTConfig`. Nothing is corrected: errors must occur as in a learner's script.
     """
     with quiet(), TemporaryDirectory() as folder:
         return _build(subject, folder, *rows, **settings)
 
 
 def train(subject: Subject, *rows: Any, **settings: Any) -> Any:
-    """Build a trainer as `trainer` does, let it train in silence, and return it."""
+    """Build a trainer as `trainer` does, train without output, and return it."""
     with quiet(), TemporaryDirectory() as folder:
         made = _build(subject, folder, *rows, **settings)
         made.train()
@@ -93,7 +93,7 @@ def _build(
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Keep the progress bars of `datasets` off the screen."""
+    """Hide the progress bars of `datasets`."""
     from datasets.utils.logging import (
         disable_progress_bar,
         enable_progress_bar,
@@ -110,7 +110,7 @@ def _no_bars() -> Iterator[None]:
 
 
 def _plain(subject: Subject) -> dict[str, Any]:
-    """Choose settings that neither write nor print, in float32 on the subject's device."""
+    """Return settings that write and print nothing, in float32 on the subject's device."""
     return {
         "max_steps": 4,
         "per_device_train_batch_size": 2,
@@ -124,7 +124,7 @@ def _plain(subject: Subject) -> dict[str, Any]:
 
 
 def chance_of_end(subject: Subject, texts: Sequence[str]) -> float:
-    """Return the mean probability that a text ends where it ends."""
+    """Return the mean probability of the end token after each text."""
     end = subject.tokenizer.eos_token_id
     chances = []
     with measuring(subject.model):
@@ -156,14 +156,14 @@ for size in {sizes}:
 
 @dataclass(frozen=True)
 class MemoryTrial:
-    """What became of each size in a memory of so many megabytes; nothing where none was tried."""
+    """The outcome of each size in a limited memory; empty if nothing was run."""
 
     megabytes: int
     outcomes: dict[int, str]
 
     @property
     def largest(self) -> int:
-        """Return the largest size that fitted; 0 where none did."""
+        """Return the largest size that fitted, or 0."""
         return max((size for size, outcome in self.outcomes.items() if outcome == FITS), default=0)
 
     def __repr__(self) -> str:
@@ -180,10 +180,10 @@ def in_little_memory(
     *helpers: Callable[..., object],
     megabytes: int,
 ) -> MemoryTrial:
-    """Call `step(size)` for each size, in a process that may take only so much more memory.
+    """Call `step(size)` for each size in a process that may use `megabytes` more memory.
 
-    A process of its own, because an address space that was limited once stays so. The functions
-    travel as source: they see `torch`, `cross_entropy` and one another, nothing else.
+    It needs a process of its own, because a limit on the address space cannot be lifted again. The
+    functions are sent as source code: they see `torch`, `cross_entropy` and one another only.
     """
     if not sys.platform.startswith("linux"):
         return MemoryTrial(megabytes, {})
@@ -192,7 +192,7 @@ def in_little_memory(
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BadInput(f"The trial broke off: {(done.stderr.splitlines() or ['no word'])[-1]}")
+        raise BadInput(f"The trial failed: {(done.stderr.splitlines() or ['no message'])[-1]}")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return MemoryTrial(
         megabytes, {size: _last_line(name, text, 50) if name else FITS for size, name, text in rows}

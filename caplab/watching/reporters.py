@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import TensorBoardCallback, rewrite_logs
-from transformers.integrations.integration_utils import default_logdir
+from transformers.integrations import integration_utils
 
 __all__ = ["Reporters"]
+
+_integrations: Any = integration_utils  # has no type hints
 
 
 class Reporters:
@@ -21,9 +22,11 @@ class Reporters:
     def __init__(self, args: TrainingArguments) -> None:
         names = args.report_to or []
         self._trackers = [name for name in ("wandb", "trackio") if name in names]
-        self._board = TensorBoardCallback() if "tensorboard" in names else None
+        self._board = _integrations.TensorBoardCallback() if "tensorboard" in names else None
         if self._board is not None:
-            folder = self._board.logging_dir or Path(args.output_dir, default_logdir())
+            folder = self._board.logging_dir or Path(
+                str(args.output_dir), _integrations.default_logdir()
+            )
             self._board.logging_dir = str(Path(folder, "guard"))
 
     def log(
@@ -39,7 +42,8 @@ class Reporters:
         for name in self._trackers:
             tracker = import_module(name)
             if _current_run(tracker) is not None:
-                tracker.log({**rewrite_logs(values), "train/global_step": state.global_step})
+                named = _integrations.rewrite_logs(values)
+                tracker.log({**named, "train/global_step": state.global_step})
 
     def close(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
         """Close the event file."""

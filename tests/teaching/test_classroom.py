@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import ipywidgets
@@ -12,11 +11,9 @@ import pytest
 
 import caplab as cl
 from caplab.support.errors import BadInput
-from caplab.teaching import checks as teaching
-from caplab.teaching import classroom
-
-TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_lesson_*.py"))
-EXERCISES = [name for number in teaching.lessons() for name in teaching.checks(number)]
+from caplab.teaching import classroom, notes
+from caplab.teaching.checks import expect
+from caplab.teaching.lessons import Choice, Lesson, QuizQuestion
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +34,18 @@ def shown(monkeypatch):
 def toy(monkeypatch):
     """A lesson of our own: one question, one exercise."""
     choices = (
-        teaching.Choice("`5`", "One too many."),
-        teaching.Choice("4", "Yes: **two** and two.", right=True),
+        Choice("`5`", "One too many."),
+        Choice("4", "Yes: **two** and two.", right=True),
     )
-    asked = (teaching.Question("How much is\n2 < 3?", "Count.", choices),)
-    lesson = teaching.Lesson(asked, {"99_1": ("first", "second")})
+    asked = (QuizQuestion("How much is\n2 < 3?", "Count.", choices),)
+    lesson = Lesson(asked, {"99_1": ("first", "second")})
 
     def check(answer):
-        teaching.expect(answer != 5, "One too many.")
+        expect(answer != 5, "One too many.")
         return {4: "Four."}[answer]
 
-    monkeypatch.setattr(teaching, "lesson", lambda number: lesson)
-    monkeypatch.setattr(teaching, "checks", lambda number: {"99_1": check})
+    monkeypatch.setattr(classroom, "read_lesson", lambda number: lesson)
+    monkeypatch.setattr(classroom, "checks", lambda number: {"99_1": check})
 
 
 def parts(widget, kind):
@@ -67,13 +64,13 @@ def text(widget):
 # ---------------------------------------------------------------- predict and reveal
 
 
-def test_a_guess_and_the_result_are_shown_together():
+def test_a_guess_is_shown_with_the_result():
     cl.predict("How many?", range(4), key="k").commit(2)
     assert repr(cl.reveal("k", 0)).startswith("Result: 0. Your guess: 2.")
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_without_a_guess_the_result_is_shown_alone(asked):
+def test_without_a_guess_the_result_is_alone(asked):
     if asked:
         cl.predict("How many?", range(4), key="k")
     assert repr(cl.reveal("k", 0.25)) == "Result: .25. You made no guess this time."
@@ -90,25 +87,25 @@ def test_without_a_guess_the_result_is_shown_alone(asked):
         ((0, 100), 50, 90, "What made the difference?"),
     ],
 )
-def test_a_guess_is_judged_by_how_near_it_came(options, guess, result, said):
+def test_a_guess_is_judged_by_distance(options, guess, result, said):
     cl.predict("?", options, key="k").commit(guess)
     assert said in cl.reveal("k", result).text
 
 
-def test_what_never_happened_is_a_result_too():
+def test_no_event_is_a_result_too():
     cl.predict("At which step?", (0, 60), key="never").commit(20)
     for nothing in (None, math.nan):
         assert "it did not happen" in cl.reveal("never", nothing).text
 
 
-def test_a_guess_made_after_the_result_does_not_count():
+def test_a_late_guess_does_not_count():
     guess = cl.predict("?", range(4), key="k")
     cl.reveal("k", 0)
     guess.commit(0)
     assert guess.value is None
 
 
-def test_choices_are_buttons_none_of_which_is_pressed_at_first():
+def test_no_button_is_pressed_at_first():
     guess = cl.predict("How many?", range(3), key="k")
     widget = guess._widget()
     (buttons,) = parts(widget, ipywidgets.ToggleButtons)
@@ -119,7 +116,7 @@ def test_choices_are_buttons_none_of_which_is_pressed_at_first():
 
 
 @pytest.mark.parametrize("ends", [(0, 10), (0.0, 1.0)])
-def test_a_slider_counts_only_once_it_is_committed(ends):
+def test_a_slider_counts_once_committed(ends):
     guess = cl.predict("How much?", ends, key="k")
     (row,) = parts(guess._widget(), ipywidgets.HBox)
     slider, button = row.children
@@ -138,13 +135,13 @@ def test_a_guess_without_a_choice_is_refused(options):
 # ---------------------------------------------------------------- quiz
 
 
-def test_a_quiz_can_be_answered_without_a_notebook(toy):
+def test_a_quiz_works_without_a_notebook(toy):
     quiz = cl.quiz("99")
     assert repr(quiz.answer("A")) == "Try again: One too many."
     assert quiz.answer("B").kind == "Right"
 
 
-def test_a_quiz_answers_clicks_and_gives_its_hint(toy):
+def test_a_quiz_answers_clicks(toy):
     widget = cl.quiz("99", 1)._widget()
     (buttons,) = parts(widget, ipywidgets.ToggleButtons)
     (hint,) = parts(widget, ipywidgets.Button)
@@ -156,11 +153,11 @@ def test_a_quiz_answers_clicks_and_gives_its_hint(toy):
     assert "Yes: <b>two</b> and two." in text(widget)
 
 
-def test_a_quiz_is_readable_without_a_front_end_and_gives_nothing_away(toy):
+def test_a_quizs_text_gives_nothing_away(toy):
     assert repr(cl.quiz("99")) == "1. How much is 2 < 3?\n   A  `5`\n   B  4"
 
 
-def test_a_fresh_quiz_holds_no_feedback_in_its_widgets(toy):
+def test_a_fresh_quiz_holds_no_feedback(toy):
     widget = cl.quiz("99")._widget()
     state = json.dumps([str(part.get_state()) for part in parts(widget, ipywidgets.Widget)])
     assert "too many" not in state
@@ -184,8 +181,8 @@ def test_a_letter_that_is_no_answer_is_refused(toy):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (None, "Not yet: Nothing is filled in so far."),
-        (..., "Not yet: Nothing is filled in so far."),
+        (None, "Not yet: Nothing is filled in yet."),
+        (..., "Not yet: Nothing is filled in yet."),
         (5, "Try again: One too many."),
         (6, "Try again: Your code stopped with KeyError: 6"),
         (4, "Right: Four."),
@@ -197,14 +194,14 @@ def test_a_check_says_what_is_missing(toy, answer, said):
     assert feedback.right == (answer == 4)
 
 
-def test_hints_come_one_by_one_and_then_the_solution(toy):
+def test_hints_come_one_by_one(toy):
     said = [repr(cl.hint("99_1")) for _ in range(4)]
     assert said[:2] == ["Hint 1 of 2: first", "Hint 2 of 2: second"]
     assert said[2] == said[3]
     assert "worked solution of lesson 99" in said[2]
 
 
-def test_whoever_is_not_right_finds_a_button_for_hints(toy):
+def test_a_wrong_answer_shows_a_hint_button(toy):
     widget = cl.check("99_1", 5)._widget()
     (button,) = parts(widget, ipywidgets.Button)
     assert "first" not in text(widget)
@@ -214,12 +211,12 @@ def test_whoever_is_not_right_finds_a_button_for_hints(toy):
     assert "second" in text(widget)
 
 
-def test_who_is_right_needs_no_widget(toy, shown):
+def test_a_right_answer_needs_no_widget(toy, shown):
     cl.check("99_1", 4)._ipython_display_()
     assert set(shown[0]) == {"text/plain", "text/html"}
 
 
-def test_a_misspelt_exercise_is_answered_with_those_that_exist(toy):
+def test_a_misspelt_exercise_is_corrected(toy):
     for ask in (lambda: cl.check("99_2", 1), lambda: cl.hint("99_2")):
         with pytest.raises(BadInput, match="Did you mean '99_1'"):
             ask()
@@ -228,7 +225,7 @@ def test_a_misspelt_exercise_is_answered_with_those_that_exist(toy):
 # ---------------------------------------------------------------- in a notebook
 
 
-def test_what_is_displayed_reads_the_same_each_time(toy, shown):
+def test_the_displayed_text_is_stable(toy, shown):
     for make in (
         lambda: cl.quiz("99"),
         lambda: cl.predict("?", (0, 1), key="k"),
@@ -250,8 +247,8 @@ def test_what_is_displayed_reads_the_same_each_time(toy, shown):
         ("one\n\ntwo", "one<br><br>two"),
     ],
 )
-def test_a_text_may_stress_and_quote_code_and_nothing_more(said, html):
-    assert f"{html}</div>" in classroom.Note("Right", said)._repr_html_()
+def test_only_code_and_stress_become_html(said, html):
+    assert f"{html}</div>" in notes.Note("Right", said)._repr_html_()
 
 
 def test_teaching_needs_no_big_library():
@@ -272,12 +269,12 @@ def test_a_claim_that_holds_is_shown():
     assert repr(cl.claim("It holds.", True, subject=Named("pocket"))).startswith("Measured: It")
 
 
-def test_a_claim_that_fails_stops_the_lesson_on_pocket():
+def test_a_false_claim_stops_the_lesson():
     with pytest.raises(AssertionError, match="It holds"):
         cl.claim("It holds.", False)
 
 
-def test_on_another_subject_a_claim_is_reported():
+def test_elsewhere_a_false_claim_is_reported():
     said = cl.claim("It holds.", False, subject=Named("gpt2"))
     assert repr(said) == "Otherwise here: On gpt2 this does not hold: It holds."
 
@@ -286,57 +283,21 @@ def test_on_another_subject_a_claim_is_reported():
 def findings(monkeypatch):
     """An atlas claim that was found to be as the test says."""
     found = SimpleNamespace(holds=True)
-    monkeypatch.setattr("caplab.claims.check", lambda name, atlas: found)
+    monkeypatch.setattr("caplab.study.claims.measure", lambda name, atlas: found)
     return found
 
 
 @pytest.mark.parametrize("verdict", [True, False, None])
-def test_a_claim_about_the_atlas_is_shown_as_found(findings, verdict):
+def test_an_atlas_claim_is_shown_as_found(findings, verdict):
     findings.holds = verdict
     assert cl.claim("some_claim") is findings
     assert cl.claim("some_claim", verdict) is findings
 
 
 @pytest.mark.parametrize(("found", "needed"), [(False, True), (None, True), (True, None)])
-def test_a_lesson_that_builds_on_another_verdict_stops(findings, found, needed):
+def test_a_changed_verdict_stops_the_lesson(findings, found, needed):
     findings.holds = found
-    with pytest.raises(AssertionError, match="another finding"):
+    with pytest.raises(AssertionError, match="another verdict"):
         cl.claim("some_claim", needed)
     elsewhere = SimpleNamespace(about={"subject": "gpt2"})
     assert cl.claim("some_claim", needed, atlas=elsewhere) is findings
-
-
-# ---------------------------------------------------------------- what the lessons bring
-
-
-@pytest.mark.parametrize("number", teaching.lessons())
-def test_every_question_has_one_right_answer_and_feedback_on_each(number):
-    for asked in teaching.lesson(number).quiz:
-        assert 3 <= len(asked.choices) <= 4
-        assert sum(choice.right for choice in asked.choices) == 1
-        said = [choice.feedback for choice in asked.choices] + [asked.hint]
-        assert len(set(said)) == len(said)
-        assert min(map(len, said)) >= 20
-
-
-@pytest.mark.parametrize("number", teaching.lessons())
-def test_the_right_answer_is_not_always_the_same_letter(number):
-    quiz = cl.quiz(number)
-    right = [
-        next(letter for letter in "ABCD" if quiz.answer(letter, place).kind == "Right")
-        for place in range(1, len(quiz.questions) + 1)
-    ]
-    assert len(set(right)) > 1
-
-
-@pytest.mark.parametrize("number", teaching.lessons())
-def test_every_exercise_has_a_check_and_two_different_hints(number):
-    hints = teaching.lesson(number).hints
-    assert hints.keys() == teaching.checks(number).keys()
-    for texts in hints.values():
-        assert len(set(texts)) == len(texts) == 2
-
-
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_every_check_is_tried_with_wrong_answers(exercise):
-    assert f'diagnoses("{exercise}"' in "".join(TESTS.split())

@@ -1,4 +1,4 @@
-"""The error clinic's instruments: an error shown as it is, and no trace of where it happened."""
+"""The error clinic's instruments: an error shown as it is, and no path of this machine."""
 
 import sys
 
@@ -13,7 +13,7 @@ from caplab.teaching.clinic import symptom
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="caps its memory on Linux")
 
 
-def test_a_symptom_is_the_last_line_and_the_program_goes_on(capsys):
+def test_a_symptom_is_the_last_line(capsys):
     with symptom():
         torch.ones(1, 1, 2, dtype=torch.long) @ torch.ones(1, 2, 1)
     shown = capsys.readouterr().out
@@ -21,16 +21,16 @@ def test_a_symptom_is_the_last_line_and_the_program_goes_on(capsys):
     assert shown.endswith("\n")
 
 
-def test_where_nothing_happens_a_symptom_says_so(capsys):
+def test_without_an_error_a_symptom_says_so(capsys):
     with symptom():
         pass
     assert capsys.readouterr().out == "No error.\n"
 
 
-def test_an_error_without_words_is_told_from_silence(capsys):
+def test_an_error_without_words_is_shown(capsys):
     with symptom():
         next(iter([]))
-    assert capsys.readouterr().out == "StopIteration: (it says nothing)\n"
+    assert capsys.readouterr().out == "StopIteration: (no message)\n"
 
 
 def test_a_symptom_lets_the_learner_interrupt():
@@ -48,7 +48,7 @@ def test_a_symptom_lets_the_learner_interrupt():
         ("one\n  two", "one two"),
     ],
 )
-def test_a_message_keeps_its_words_and_loses_its_places(message, shown):
+def test_a_message_loses_its_paths(message, shown):
     assert clinic._last_line("Error", message) == f"Error: {shown}"
 
 
@@ -58,7 +58,7 @@ def test_a_long_message_is_cut_between_words():
     assert cut.endswith("word ...")
 
 
-def test_training_leaves_the_subject_the_disk_and_the_screen_alone(tmp_path, monkeypatch, capfd):
+def test_training_leaves_no_traces(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     who = tiny.subject()
     before = [weight.clone() for weight in who.model.parameters()]
@@ -70,13 +70,13 @@ def test_training_leaves_the_subject_the_disk_and_the_screen_alone(tmp_path, mon
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_empty_data_set_is_not_replaced_by_the_task():
+def test_an_empty_data_set_stays_empty():
     empty = Dataset.from_dict({"text": []})
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever TRL says today
         clinic.train(tiny.subject(), empty)
 
 
-def test_the_chance_of_an_end_is_that_of_the_next_token():
+def test_chance_of_end_is_the_next_tokens():
     who = tiny.subject()
     ids = who.tokenizer("hot pot", return_tensors="pt")["input_ids"]
     with torch.no_grad():
@@ -97,7 +97,7 @@ def twice(megabytes):
 
 @linux
 @pytest.mark.slow
-def test_what_is_too_large_for_the_memory_fails_and_the_next_is_tried():
+def test_a_size_beyond_memory_fails_alone():
     trial = clinic.in_little_memory(take, [50, 900, 60], megabytes=300)
     assert trial.outcomes[50] == trial.outcomes[60] == "fits"
     assert trial.outcomes[900].startswith("RuntimeError: DefaultCPUAllocator: can't allocate")
@@ -124,7 +124,7 @@ def test_a_trial_that_cannot_begin_says_why():
         clinic.in_little_memory(marked, [1], megabytes=300)
 
 
-def test_elsewhere_the_trial_is_not_run_and_says_so(monkeypatch):
+def test_only_linux_runs_the_trial(monkeypatch):
     monkeypatch.setattr(clinic.sys, "platform", "darwin")
     trial = clinic.in_little_memory(take, [1], megabytes=300)
     assert trial.largest == 0

@@ -1,4 +1,4 @@
-"""What the lessons ask: the quizzes and hints that stand in `lesson_NN.toml`."""
+"""Read what a lesson asks: its quiz and its hints, from `lesson_NN.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["Choice", "Lesson", "QuizQuestion", "lesson", "lessons"]
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer that a quiz offers, and what to say to whoever takes it."""
+    """One answer that a quiz offers, and the feedback on it."""
 
     text: str
     feedback: str
@@ -37,7 +37,7 @@ class Lesson:
 
 
 def lessons() -> list[str]:
-    """Name the lessons that ask something: `01`, `02` and so on."""
+    """List the lessons with a quiz or exercises: `01`, `02` and so on."""
     names = (entry.name for entry in files(__package__).iterdir())
     return sorted(name[7:9] for name in names if name.endswith(".toml"))
 
@@ -47,7 +47,7 @@ def lesson(number: str) -> Lesson:
     known = lessons()
     if number not in known:
         hint = did_you_mean(number, known) or f" There are: {', '.join(known)}."
-        raise BadInput(f"No lesson {short_repr(number)} asks anything.{hint}")
+        raise BadInput(f"There is no lesson {short_repr(number)} with a quiz.{hint}")
     return _read(number)
 
 

@@ -1,4 +1,4 @@
-"""The checks of the first lesson."""
+"""The checks of lesson 00: asking a model, and counting an exam."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["check_00_1", "check_00_2"]
 
 @exercise("00_1")
 def check_00_1(answer: Any) -> str:
-    """Tell an answer from a question, and this answer from those before."""
+    """Ask for the model's own answer to a new question."""
     expect(
         isinstance(answer, str),
         "`answer` should be what the model said: the text that `base.ask(...)` returns.",
@@ -28,12 +28,12 @@ def check_00_1(answer: Any) -> str:
 
 @exercise("00_2")
 def check_00_2(sizes: Any) -> str:
-    """Try the function on a small exam, and say what was returned instead."""
-    expect(callable(sizes), "Give the function itself: `sizes`, without brackets behind it.")
+    """Try the function on a small exam, and recognise other counts."""
+    expect(callable(sizes), "Give the function itself: `sizes`, without brackets after it.")
     names = ("capitals", "sounds", "sounds")
     questions = tuple(Question(name, "What?", ("yes", "no"), 0) for name in names)
     found = filled(sizes(Exam(questions)))
-    expect(found != 3, "That is the whole exam. The number is wanted for each capability.")
+    expect(found != 3, "That is the whole exam. Count each capability on its own.")
     expect(
         isinstance(found, dict),
         "Return a dictionary, so that each number has its name: `{name: number, ...}`.",

@@ -1,4 +1,4 @@
-"""The checks of lesson 01."""
+"""The checks of lesson 01: an exam, leaks into it, and its size."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def check_01_1(exam: Any) -> str:
     expect(len(exam) >= 4, f"A good start. You have {len(exam)} so far; four are asked for.")
     expect(
         len(exam.capabilities) >= 2,
-        f"All your questions are about {exam.capabilities[0]}. Add another capability, for damage "
+        f"All your questions are about {exam.capabilities[0]}. Add another capability: damage "
         "is rarely spread evenly.",
     )
     return (
@@ -32,24 +32,24 @@ def check_01_1(exam: Any) -> str:
 
 
 _TEXTS = ["Customer: How do I\nreset my PHONE?\nAgent: Click here.", "Question: What is 3+4?"]
-_TRIES = (  # a prompt, whether it is a leak, and what to say where that is not seen
+_TRIES = (  # a prompt, whether it is a leak, and what to say if that is not recognised
     (
         "Question: What is 9+9?",
         False,
-        "You report a question that stands in no training text. Keep only those that occur in one.",
+        "You report a question that is in no training text. Keep only those that occur in one.",
     ),
     ("Question: What is 3+4?", True, "A prompt that was copied exactly was missed."),
     (
         "Question: What is 3+4? And then add 5.\nAnswer:",
         False,
-        "You report a long prompt because a short text lies in it. Turn it round: does the prompt "
-        "stand in the text?",
+        "You report a long prompt because it contains a short text. Reverse the test: does the "
+        "text contain the prompt?",
     ),
     (
         "customer:  how do I reset my phone?\nAgent:",
         True,
         "Exact copies are found, but one with other capitals and spaces was missed. Make both "
-        "sides alike before you compare.",
+        "sides the same in case and spaces before you compare.",
     ),
 )
 
@@ -60,8 +60,8 @@ def _exam(*prompts: str) -> Exam:
 
 @exercise("01_2")
 def check_01_2(leaks: Any) -> str:
-    """Try the function on prompts that were copied exactly, carelessly, and not at all."""
-    expect(callable(leaks), "Give the function itself: `leaks`, without brackets behind it.")
+    """Try the function on exact copies, careless copies and clean prompts."""
+    expect(callable(leaks), "Give the function itself: `leaks`, without brackets after it.")
     found = filled(leaks(_exam(*(prompt for prompt, *_ in _TRIES)), _TEXTS))
     expect(
         isinstance(found, list | tuple) and all(isinstance(one, Question) for one in found),
@@ -73,7 +73,7 @@ def check_01_2(leaks: Any) -> str:
 
 
 def _kind(found: Any) -> str:
-    """Say what was returned instead of questions."""
+    """Describe what was returned instead of questions."""
     if isinstance(found, bool | int):
         return "a number"
     return "their prompts" if found and isinstance(next(iter(found)), str) else "something else"
@@ -81,7 +81,7 @@ def _kind(found: Any) -> str:
 
 @exercise("01_3")
 def check_01_3(planned: Any) -> str:
-    """Tell which part of the plan was left out."""
+    """Recognise which part of the plan was left out."""
     plan: dict[str, Any] = {"drop": 0.15, "power": 0.9, "budget": 0.05, "capabilities": 2}
     expect(
         isinstance(planned, int),

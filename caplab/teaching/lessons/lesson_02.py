@@ -1,4 +1,4 @@
-"""The checks of lesson 02."""
+"""The checks of lesson 02: LoRA's weights, and its best learning rate."""
 
 from numbers import Real
 from typing import Any
@@ -13,7 +13,7 @@ GOOD_ENOUGH = 0.8  # task accuracy
 @exercise("02_1")
 def check_02_1(count: Any) -> str:
     """Try the function on layers of two shapes, and recognise what was counted instead."""
-    expect(callable(count), "Give the function itself: `lora_weights`, without brackets behind it.")
+    expect(callable(count), "Give the function itself: `lora_weights`, without brackets after it.")
     layers, rank = [(10, 30), (20, 20), (40, 10)], 3
     found = filled(count(layers, rank))
     slips = {
@@ -36,7 +36,7 @@ def check_02_1(count: Any) -> str:
 
 @exercise("02_2")
 def check_02_2(rate: Any) -> str:
-    """Ask for the rate that keeps most among those that do the job."""
+    """Ask for the rate that keeps most among those that learn the task."""
     rates = _rates()
     expect(
         isinstance(rate, Real) and not isinstance(rate, bool),
@@ -48,18 +48,19 @@ def check_02_2(rate: Any) -> str:
         f"{rate} is none of the rates in the table. Is it the number of a row, or an accuracy?",
     )
     (row,) = near.to_dict("records")
-    good = rates[rates["task"] >= GOOD_ENOUGH]
+    good = rates[rates["task_accuracy"] >= GOOD_ENOUGH]
     expect(
-        row["task"] >= GOOD_ENOUGH,
+        row["task_accuracy"] >= GOOD_ENOUGH,
         "It keeps a lot, because it has learned too little: its task accuracy is below .8. First "
         "keep the rows that do the job, then choose among them.",
     )
     expect(
-        row["classics"] == good["classics"].max() or row["task"] < good["task"].max(),
+        row["classics_accuracy"] == good["classics_accuracy"].max()
+        or row["task_accuracy"] < good["task_accuracy"].max(),
         "It is the one that learned most. Above .8 you asked for what *keeps* most.",
     )
     expect(
-        row["classics"] == good["classics"].max(),
+        row["classics_accuracy"] == good["classics_accuracy"].max(),
         "It does the job, but another rate that does it as well keeps more of the classics.",
     )
     return "You held the skill fixed and compared what is left. That is the fair question."

@@ -1,4 +1,4 @@
-"""The checks of lesson 03: what was left at a moment, and the highest safe rate."""
+"""The checks of lesson 03: what is left at a level of the task, and the best safe rate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,13 @@ def _table(**columns: list[float]) -> Any:
 @exercise("03_1")
 def check_03_1(left_at: Callable[[Any, float], Any]) -> str:
     """Ask for the classics at the first look that reaches the level."""
-    expect(callable(left_at), "Give the function itself: `left_at`, without parentheses behind it.")
+    expect(callable(left_at), "Give the function itself: `left_at`, without parentheses after it.")
     # The task falls back below the level once, and ends exactly on another.
-    curve = _table(step=[0, 10, 20, 30], task=[0.3, 0.8, 0.6, 0.9], classics=[1.0, 0.7, 0.8, 0.6])
+    curve = _table(
+        step=[0, 10, 20, 30],
+        task_accuracy=[0.3, 0.8, 0.6, 0.9],
+        classics_accuracy=[1.0, 0.7, 0.8, 0.6],
+    )
     found = filled(left_at(curve, 0.7))
     expect(
         isinstance(found, int | float),
@@ -39,7 +43,7 @@ def check_03_2(best_rate: Callable[[Any, float, float], Any]) -> str:
     """Ask for the rate that learns most among those within the budget."""
     expect(callable(best_rate), "Give the function itself: `best_rate`, without parentheses.")
     rates, kept = [1e-4, 3e-4, 1e-3, 3e-3], [0.98, 0.97, 0.96, 0.6]
-    table = _table(learning_rate=rates, task=[0.3, 0.9, 0.7, 1.0], classics=kept)
+    table = _table(learning_rate=rates, task_accuracy=[0.3, 0.9, 0.7, 1.0], classics_accuracy=kept)
     found = filled(best_rate(table, 1.0, 0.05))
     expect(
         not hasattr(found, "__len__"),
@@ -51,7 +55,9 @@ def check_03_2(best_rate: Callable[[Any, float, float], Any]) -> str:
     expect(found != 1e-4, "It keeps most, but it has hardly learned. Look for the best task.")
     expect(found != 1e-3, "The highest safe rate is not always the one that learned most.")
     expect(found == 3e-4, f"Right would be 3e-4; you found {found!r}.")
-    exact = best_rate(_table(learning_rate=[1e-3], task=[0.9], classics=[0.75]), 1.0, 0.25)
+    exact = best_rate(
+        _table(learning_rate=[1e-3], task_accuracy=[0.9], classics_accuracy=[0.75]), 1.0, 0.25
+    )
     expect(exact == 1e-3, "A loss of exactly the budget is within it: use `<=`.")
-    expect(best_rate(table, 1.1, 0.05) is None, "Where no rate is safe, say so: return `None`.")
-    return "Learned as much as possible, at a price that was agreed before."
+    expect(best_rate(table, 1.1, 0.05) is None, "If no rate is safe, return `None`.")
+    return "It learns as much as possible at a price that was agreed on before."

@@ -18,7 +18,7 @@ def check_05_1(crossing: Callable[..., Any]) -> str:
         f"Return the number of a look, not a {type(found).__name__}.",
     )
     expect(found != 1, "Look 1 was a dip: the next look was sound again. Ask for looks in a row.")
-    expect(found != 5, "There the guard is sure. The crossing *began* one look before.")
+    expect(found != 5, "At that look the guard is sure. The crossing *began* one look before.")
     expect(found != 6, "You go on counting after the crossing: return at the first one.")
     expect(found == 4, f"In the test the crossing begins at look 4; you found {found}.")
     slow = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
@@ -41,8 +41,8 @@ def check_05_2(guard: Any) -> str:
         f"Give the guard itself, not a {type(guard).__name__}: my_guard = cl.RegressionGuard(...).",
     )
     expect(guard.budget == 0.05, f"The budget is {guard.budget}; a drop of 5 % was asked for.")
-    expect(guard.every == 5, f"It looks every {guard.every} steps; asked were 5.")
-    expect(guard.action != "stop", "`stop` leaves the damaged weights. Which action puts back?")
+    expect(guard.every == 5, f"It looks every {guard.every} steps; 5 was asked for.")
+    expect(guard.action != "stop", "`stop` leaves the damaged weights. Which action restores them?")
     expect(guard.action == "rollback", f"`{guard.action}` does not change the weights.")
     expect(
         bool(guard.checks),
@@ -54,7 +54,7 @@ def check_05_2(guard: Any) -> str:
 
 
 def _end(guard: Any) -> str:
-    """Say what came of it."""
+    """Say what the guard saw and did."""
     if guard.crossed_at is None:
         return "It saw no crossing."
-    return f"It saw a crossing at step {guard.crossed_at}: the weights are sound again."
+    return f"It saw a crossing at step {guard.crossed_at} and restored earlier weights."

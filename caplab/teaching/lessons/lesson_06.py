@@ -1,4 +1,4 @@
-"""The checks of lesson 06."""
+"""The checks of lesson 06: a mean without padding, and labels without padding."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def check_06_1(mean_of_words: Any) -> str:
         "The tokens are dimension 1.",
     )
     padded, total = hidden.mean(1), (mask[:, :, None] * hidden).sum(1)
-    expect(not means.allclose(padded), "The padding is in your mean: let the mask take it out.")
+    expect(not means.allclose(padded), "The padding is in your mean: leave it out with the mask.")
     expect(not means.allclose(total), "That is the sum. Divide it by the number of real tokens.")
     expect(
         not means.allclose(total / 3),
@@ -43,12 +43,12 @@ def check_06_1(mean_of_words: Any) -> str:
         "The first text has the vectors (1, 8) and (3, 4), so its mean is (2, 6); "
         f"yours is {tuple(round(value, 2) for value in means[0].tolist())}.",
     )
-    return "The padding changes nothing any more, however long the longest text is."
+    return "Padding no longer changes anything, however long the longest text is."
 
 
 @exercise("06_2")
 def check_06_2(labels_for: Any) -> str:
-    """Ask for labels in which padding is hidden and the ends of texts are not."""
+    """Ask for labels that hide the padding but not the ends of texts."""
     import torch
 
     expect(callable(labels_for), "Give the function itself: its name, without brackets.")
@@ -77,5 +77,5 @@ def check_06_2(labels_for: Any) -> str:
         f"For the ids {ids[0].tolist()} with the mask {mask[0].tolist()} the labels are "
         f"[7, 5, 0, -100]; yours are {labels[0].tolist()}.",
     )
-    expect(not labels.is_floating_point(), "Labels are `Long`: they are names of words.")
+    expect(not labels.is_floating_point(), "Labels are token ids: they have to be `Long`.")
     return "The padding is hidden, and each text still teaches where it ends."

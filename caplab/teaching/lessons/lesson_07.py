@@ -1,4 +1,4 @@
-"""The checks of lesson 07."""
+"""The checks of lesson 07: a rule for shipping, a blend, and a model that may ship."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ RUINED = [(0.2, 0.4, 0.1), (1, 1.0, 0.3)]
 @exercise("07_1")
 def check_07_1(decide: Any) -> str:
     """Ask for each of the four exit codes."""
-    expect(callable(decide), "Give the function itself: `decide`, without brackets behind it.")
+    expect(callable(decide), "Give the function itself: `decide`, without brackets after it.")
     found = {code: filled(decide(code)) for code in (0, 1, 2, 3)}
     words = set(found.values()) <= {"ship", "stop", "ask"}
-    expect(words, 'Return one of the words "ship", "stop" and "ask", as a text.')
+    expect(words, 'Return one of the words "ship", "stop" and "ask", as a string.')
     expect(found[0] == "ship", "0 says that a larger drop than the budget is excluded: it ships.")
     expect(found[3] != "ship", "3 says that nobody could tell. Your script would ship it unseen.")
     expect(found[2] != "ship", "2 says that the gate itself failed. Your script would ship then!")
     expect(found[1] == "stop", "1 is a drop that is real and larger than the budget: it stops.")
     expect(found[3] == "ask", "3 is no proof of a regression either. Let a person decide.")
-    expect(found[2] == "stop", "Where no comparison came about, a person has nothing to look at.")
-    return "Everything but 0 is kept from shipping, and only 3 is a matter for a person."
+    expect(found[2] == "stop", "Without a comparison a person has nothing to decide on: it stops.")
+    return "Only 0 ships, and only 3 needs a person."
 
 
 @exercise("07_2")
 def check_07_2(choose: Any) -> str:
-    """Try the choice on tables with a trap each."""
-    expect(callable(choose), "Give the function itself: `choose`, without brackets behind it.")
+    """Try the choice on small tables, each with a trap."""
+    expect(callable(choose), "Give the function itself: `choose`, without brackets after it.")
     found = filled(choose(ROWS, ALLOWED))
     expect(not isinstance(found, tuple), "Return alpha alone: the first number of the row.")
     slips = {
@@ -45,7 +45,7 @@ def check_07_2(choose: Any) -> str:
     }
     expect(found == 0.4, slips.get(found, f"A small table has 0.4 as its answer; you say {found}."))
     none = filled(choose(RUINED, ALLOWED))
-    expect(none == 0, f"Where no row is within the allowed drop, return 0, not {none}.")
+    expect(none == 0, f"If no row is within the allowed drop, return 0, not {none}.")
     edge = choose([(0.3, 0.5, ALLOWED)], ALLOWED)
     expect(edge == 0.3, "A drop of exactly `allowed` is allowed: write `<=`.")
     return "First what may stay, then what learned most. The other order ships the eager model."
@@ -53,14 +53,14 @@ def check_07_2(choose: Any) -> str:
 
 @exercise("07_3")
 def check_07_3(models: tuple[Any, Any]) -> str:
-    """Judge a model beside its base, as the gate would."""
+    """Compare a model with its base, as the gate would."""
     from caplab.measuring.compare import compare
     from caplab.measuring.report import HELD, UNDERPOWERED
     from caplab.models.subject import Subject
     from caplab.support.text import format_number
 
     base, mine = filled(models)
-    subject = getattr(filled(mine), "subject", mine)  # a run will do
+    subject = getattr(filled(mine), "subject", mine)  # a run has its model
     expect(
         isinstance(subject, Subject),
         "Put the model itself into `mine`: the `.subject` of a run, or what `interpolate` returns.",
@@ -68,27 +68,27 @@ def check_07_3(models: tuple[Any, Any]) -> str:
     learned, after = (_answers(subject, name) for name in ("task", "classics"))
     expect(
         learned.accuracy >= TASK,
-        f"It keeps the peace by not learning: task accuracy {format_number(learned.accuracy)}, and "
-        f"{format_number(TASK)} is asked for. A higher rate, more steps, or less of the way back.",
+        f"It has learned too little: task accuracy {format_number(learned.accuracy)}, and "
+        f"{format_number(TASK)} is asked for. Try a higher rate, more steps, or a larger alpha.",
     )
     report = compare(_answers(base, "classics"), after, budget=BUDGET)
     dropped, verdict = format_number(-report.overall.change), report.verdict
     expect(
         verdict != UNDERPOWERED,
         f"It dropped by {dropped}, and the exam cannot exclude more than "
-        f"{format_number(BUDGET)}: exit code 3. You need a little more distance from the budget.",
+        f"{format_number(BUDGET)}: exit code 3. It needs a smaller loss.",
     )
     expect(
         verdict == HELD,
-        f"It has learned the job and lost {dropped} of the classics: exit code 1. A gentler rate, "
-        "or part of the way back.",
+        f"It has learned the job and lost {dropped} of the classics: exit code 1. Try a lower "
+        "rate, or a smaller alpha.",
     )
     known, kept = format_number(learned.accuracy), format_number(report.overall.after)
     return f"Task {known}, classics {kept}, HELD: it may ship."
 
 
 def _answers(subject: Any, name: str) -> Any:
-    """Let a model take one of the course's exams."""
+    """Score a model on one of the course's exams."""
     from caplab.measuring.score import score
     from caplab.questions.exam import exam
 

@@ -22,7 +22,7 @@ def found(keep):
     return lambda exam, texts: [q for q in exam.questions if any(keep(q.prompt, t) for t in texts)]
 
 
-def test_01_1_wants_an_exam_of_several_capabilities():
+def test_01_1_wants_several_capabilities():
     several = [(capability, word) for capability in ("a", "b") for word in ("one?", "two?")]
     apart = [(capability, f"{capability} {word}") for capability, word in several]
     wrong = [
@@ -35,7 +35,7 @@ def test_01_1_wants_an_exam_of_several_capabilities():
     diagnoses("01_1", right=exam(*apart), wrong=wrong)
 
 
-def test_01_2_tells_exact_careless_and_reversed_comparisons_apart():
+def test_01_2_tells_comparisons_apart():
     right = found(lambda prompt, text: plain(prompt) in plain(text))
     wrong = [
         found(lambda prompt, text: prompt in text),
@@ -49,17 +49,17 @@ def test_01_2_tells_exact_careless_and_reversed_comparisons_apart():
     diagnoses("01_2", right=right, wrong=wrong)
 
 
-def test_01_2_waits_for_a_function_that_returns_nothing():
+def test_01_2_waits_for_a_return_value():
     assert cl.check("01_2", lambda exam, texts: None).kind == "Not yet"
 
 
-def test_01_2_says_how_the_learners_code_stopped():
+def test_01_2_says_how_the_code_stopped():
     said = cl.check("01_2", lambda exam, texts: exam.prompts)
     assert said.kind == "Try again"
     assert "stopped with AttributeError" in said.text
 
 
-def test_01_3_names_the_argument_that_was_forgotten():
+def test_01_3_names_the_forgotten_argument():
     plan = {"power": 0.9, "budget": 0.05, "capabilities": 2}
     right = cl.items_needed(0.15, **plan)
     slips = [cl.items_needed(0.15, **(plan | slip)) for slip in ({"capabilities": 1},)]

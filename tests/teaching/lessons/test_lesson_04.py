@@ -15,7 +15,7 @@ def mix(new, old, share, total, seed=0):
     return rows
 
 
-def test_04_1_asks_for_an_exact_share_of_the_total_in_random_order():
+def test_04_1_wants_an_exact_shuffled_share():
     def on_top(new, old, share, total):
         return new[:total] + old[: round(share * total)]
 
@@ -42,13 +42,13 @@ def test_04_1_asks_for_an_exact_share_of_the_total_in_random_order():
 
 
 def smallest_dose(table, start, budget):
-    holds = table[start - table.classics_low <= budget]
+    holds = table[start - table.classics_accuracy_low <= budget]
     return None if holds.empty else holds.replay.iloc[0]
 
 
-def test_04_2_asks_for_the_smallest_dose_that_surely_holds():
+def test_04_2_wants_the_smallest_sure_dose():
     def holding(table, start, budget):
-        return table[start - table.classics_low <= budget]
+        return table[start - table.classics_accuracy_low <= budget]
 
     diagnoses(
         "04_2",
@@ -57,16 +57,20 @@ def test_04_2_asks_for_the_smallest_dose_that_surely_holds():
             0.1,
             lambda table, start, budget: holding(table, start, budget).replay,
             lambda table, start, budget: holding(table, start, budget).index[0],
-            lambda table, start, budget: table[start - table.classics <= budget].replay.iloc[0],
+            lambda table, start, budget: table[
+                start - table.classics_accuracy <= budget
+            ].replay.iloc[0],
             lambda table, start, budget: holding(table, start, budget).replay.max(),
             lambda table, start, budget: table.replay.min(),
-            lambda table, start, budget: table[start - table.classics_low < budget].replay.iloc[0],
+            lambda table, start, budget: table[
+                start - table.classics_accuracy_low < budget
+            ].replay.iloc[0],
             lambda table, start, budget: 0.15,
             lambda table, start, budget: smallest_dose(table, 1.0, budget),
         ],
     )
 
 
-def test_04_an_empty_function_is_not_yet_an_answer():
+def test_04_waits_for_a_return_value():
     for exercise in ("04_1", "04_2"):
         assert cl.check(exercise, lambda *_: None).kind == "Not yet"

@@ -16,7 +16,7 @@ def crossing(levels, budget, patience=1):
     return None
 
 
-def test_05_1_asks_for_the_beginning_of_a_streak():
+def test_05_1_wants_the_start_of_a_streak():
     def any_dip(levels, budget, patience=1):
         return next((i for i, level in enumerate(levels) if levels[0] - level > budget), None)
 
@@ -56,7 +56,7 @@ def guard(looks=4, crossed_at=None, **settings):
     return made
 
 
-def test_05_2_asks_for_a_guard_that_has_watched_and_puts_back():
+def test_05_2_wants_a_guard_that_rolled_back():
     diagnoses(
         "05_2",
         right=guard(),
@@ -77,5 +77,5 @@ def test_05_2_says_what_came_of_it():
     assert "step 10" in cl.check("05_2", guard(crossed_at=10)).text
 
 
-def test_05_an_empty_function_is_not_yet_an_answer():
+def test_05_waits_for_a_return_value():
     assert cl.check("05_1", lambda *_: None).kind == "Not yet"

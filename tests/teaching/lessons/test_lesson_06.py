@@ -9,7 +9,7 @@ def mean_of_words(hidden, mask):
     return (weights * hidden).sum(1) / weights.sum(1)
 
 
-def test_06_1_tells_padding_sum_and_shape_apart():
+def test_06_1_tells_padding_from_sums():
     diagnoses(
         "06_1",
         right=mean_of_words,

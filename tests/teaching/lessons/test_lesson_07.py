@@ -8,7 +8,7 @@ from answers import diagnoses
 import caplab as cl
 from caplab.measuring.scorecard import Scorecard
 from caplab.models.subject import Subject
-from caplab.teaching import lesson_07
+from caplab.teaching.lessons import lesson_07
 
 
 def by(**words):
@@ -19,7 +19,7 @@ def by(**words):
 RIGHT = {"a0": "ship", "a1": "stop", "a2": "stop", "a3": "ask"}
 
 
-def test_07_1_knows_each_way_to_ship_too_much_or_too_little():
+def test_07_1_knows_every_wrong_decision():
     wrong = [
         lambda code: code == 0,
         lambda code: "ship" if code != 1 else "stop",

@@ -1,0 +1,107 @@
+"""What a learner is shown: notes as text and HTML, and the widgets that lessons are made of."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+__all__ = [
+    "BLANK",
+    "RIGHT",
+    "WRONG",
+    "Front",
+    "Note",
+    "button",
+    "buttons",
+    "column",
+    "html",
+    "one_line",
+    "rich_text",
+]
+
+RIGHT, WRONG, BLANK = "Right", "Try again", "Not yet"
+# Readable on light and dark pages.
+_COLOURS = {RIGHT: "#0b6e4f", WRONG: "#d55e00", BLANK: "#808080"}
+_BLUE = "#0072b2"
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message to the learner: its kind in a word or two, and the text."""
+
+    kind: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        bar = _COLOURS.get(self.kind, _BLUE)
+        style = f"border-left: 5px solid {bar}; padding: .3em .8em; margin: .3em 0"
+        style += "; max-width: 46em; line-height: 1.45"
+        return (
+            f'<div role="status" style="{style}"><b>{self.kind}.</b> {rich_text(self.text)}</div>'
+        )
+
+
+def rich_text(text: str) -> str:
+    """Write a text as HTML: `code`, **bold**, *italic*, and paragraphs between empty lines."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text.strip(), quote=False))
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    text = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?!\w)", r"<i>\1</i>", text)
+    return re.sub(r"\n\s*\n", "<br><br>", text)
+
+
+def one_line(text: str) -> str:
+    """Write a text as one line."""
+    return " ".join(text.split())
+
+
+class Front:
+    """Show a widget in a notebook, and the text where there is no front end."""
+
+    def _widget(self) -> Any:
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget().model_id}
+        display({"text/plain": repr(self), _VIEW: view}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def html(text: str = "") -> Any:
+    """Make a text widget from HTML."""
+    import ipywidgets
+
+    return ipywidgets.HTML(text)
+
+
+def column(*children: Any) -> Any:
+    """Stack widgets."""
+    import ipywidgets
+
+    return ipywidgets.VBox(list(children))
+
+
+def buttons(options: Sequence[str], choose: Callable[[int], object]) -> Any:
+    """Make one button per option; none is pressed at first."""
+    import ipywidgets
+
+    wide = f"{max(4, 2 + 0.62 * max(map(len, options))):.1f}em"
+    style = ipywidgets.ToggleButtonsStyle(button_width=wide)
+    row = ipywidgets.ToggleButtons(options=list(options), value=None, style=style)
+    row.observe(lambda change: change["new"] is not None and choose(change["new"]), "index")
+    return row
+
+
+def button(text: str, press: Callable[[], object]) -> Any:
+    """Make a button that calls `press`."""
+    import ipywidgets
+
+    slim = {"width": "auto", "align_self": "flex-start"}  # as wide as its text
+    made = ipywidgets.Button(description=text, layout=slim)
+    made.on_click(lambda _: press())
+    return made
