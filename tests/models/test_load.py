@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -112,6 +114,18 @@ def test_a_hub_model_keeps_its_name_as_base(mine, saved, monkeypatch):
     assert load("org/model").model.name_or_path == "org/model"
 
 
+def test_a_tuned_prompt_stays_an_adapter(saved, tmp_path):
+    from peft import PromptTuningConfig, get_peft_model
+
+    tuned = get_peft_model(load(saved).model, PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=5))
+    tuned.save_pretrained(tmp_path / "prompt")
+    found = load(tmp_path / "prompt")
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(ids).logits, tuned.eval()(ids).logits)
+    assert found.context == 64 - 5
+
+
 def test_an_adapter_without_its_base(saved, tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
     config = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "gone")}
@@ -136,6 +150,23 @@ def test_an_adapter_without_its_base(saved, tmp_path):
 def test_wrong_arguments_are_refused(given, message, saved):
     with pytest.raises(BadInput, match=message):
         load(**{"name": saved} | given)
+
+
+def test_a_file_that_may_not_be_read_is_named(saved, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied", "model.safetensors")
+
+    monkeypatch.setattr(loading, "check_folder", forbidden)
+    with pytest.raises(BadInput, match=r"mine cannot be read: .*Permission.*model\.safetensors"):
+        load(saved)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name is Unicode")
+def test_any_folder_name_can_be_shown(saved, tmp_path):
+    folder, link = tmp_path / os.fsdecode(b"caf\xe9"), tmp_path / "link"
+    shutil.copytree(saved, folder)
+    link.symlink_to(folder)  # safetensors opens no path that is not UTF-8
+    assert load(link).name == "caf\ufffd"
 
 
 def test_other_than_causal_is_refused(edited):

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,14 @@ def sealed(tmp_path) -> Path:
 
 def test_sealed_content_comes_back(sealed):
     assert read_sealed(sealed, "card") == {"format": "card 1", "value": 0.5, "name": "é\ud800"}
+
+
+def test_nan_can_be_refused(tmp_path):
+    write_sealed(tmp_path / "a.json", {"value": math.nan})
+    assert math.isnan(read_sealed(tmp_path / "a.json", "card")["value"])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_sealed(tmp_path / "b.json", {"value": math.nan}, allow_nan=False)
+    assert not (tmp_path / "b.json").exists()
 
 
 def test_changed_content_is_noticed(sealed):
