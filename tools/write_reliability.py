@@ -9,8 +9,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ("tests/faults", "tests/unit")
-sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in TESTS)]
+# The files whose tests fill the register, in the order of the page.
+TESTS = (
+    *("faults/test_interruptions", "faults/test_no_room", "faults/test_damaged_files"),
+    *("faults/test_odd_machines", "faults/test_odd_content", "faults/test_soak"),
+    *("project/test_lab", "models/test_hub", "study/test_sweep"),
+)
+FOLDERS = {str((ROOT / "tests" / test).parent) for test in TESTS}
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers"), *sorted(FOLDERS)]
 
 TARGET = ROOT / "docs" / "reliability.md"
 
@@ -53,8 +59,8 @@ that was given and what to do. The model is unchanged afterwards, and the next c
 
 def page() -> str:
     """Return the page as the drill makes it."""
-    for name in ("test_faults", "test_lab", "test_hub", "test_sweep"):
-        importlib.import_module(name)  # whose tests fill the register
+    for test in TESTS:
+        importlib.import_module(Path(test).name)
     from bad_inputs import BAD_INPUTS
     from drill import FAULTS
 
@@ -70,8 +76,8 @@ def page() -> str:
 
 def _link(test: str) -> str:
     name = test.partition("::")[0]
-    (path,) = (f"{folder}/{name}" for folder in TESTS if (ROOT / folder / name).exists())
-    return f"[{name}](../{path})"
+    (path,) = (f"{path}.py" for path in TESTS if Path(path).name == name.removesuffix(".py"))
+    return f"[{name}](../tests/{path})"
 
 
 def _listed(where: str, rows: list) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import tiny
-from bad_inputs import Bench
-from test_faults import run
+from programs import run
 
 import caplab as cl
-from caplab.cli.doctor import ASSETS
+from caplab.models.hub import find_folder
 from caplab.support.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,13 +22,8 @@ SOURCES = sorted([*ROOT.glob("caplab/**/*.py"), *ROOT.glob("tools/*.py"), ROOT /
 ATTACKS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>']
 
 
-@pytest.fixture
-def at(tmp_path):
-    return Bench(tmp_path)
-
-
 def calls():
-    """Every call in the sources: where it stands, what is called, the call itself."""
+    """Yield every call in the sources: its position, the name of the function, the call."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
@@ -39,14 +34,14 @@ def keyword(call, name):
     return next((ast.unparse(k.value) for k in call.keywords if k.arg == name), None)
 
 
-def test_security_md_promises_what_is_tested_here():
+def test_every_promise_is_tested():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     promised = [int(n) for n in re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE)]
     tested = {int(n) for n in re.findall(r"def test_(\d+)_", Path(__file__).read_text("utf-8"))}
     assert promised == sorted(tested)
 
 
-def test_1_no_source_reads_or_writes_a_pickle():
+def test_1_no_pickle_in_the_sources():
     banned = re.compile(
         r"(c?pickle|dill|shelve|marshal|joblib)\.(loads?|dumps?)|torch\.(load|save)|\w+\.read_pickle"
         r"|\w+\.to_pickle"
@@ -56,7 +51,7 @@ def test_1_no_source_reads_or_writes_a_pickle():
     assert unsafe == []
 
 
-def test_1_a_pickled_model_is_refused_and_not_opened(tmp_path):
+def test_1_pickled_model_is_refused(tmp_path):
     folder = tmp_path / "pickled"
     tiny.subject().model.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
@@ -68,7 +63,7 @@ def test_1_a_pickled_model_is_refused_and_not_opened(tmp_path):
     assert not (tmp_path / "opened").exists()
 
 
-def test_2_no_source_trusts_remote_code():
+def test_2_no_remote_code_in_the_sources():
     trusting = [
         where
         for where, _, call in calls()
@@ -77,7 +72,7 @@ def test_2_no_source_trusts_remote_code():
     assert trusting == []
 
 
-def test_2_code_that_comes_with_a_model_does_not_run(tmp_path):
+def test_2_code_of_a_model_does_not_run(tmp_path):
     folder = tmp_path / "coded"
     tiny.subject().model.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
@@ -90,7 +85,7 @@ def test_2_code_that_comes_with_a_model_does_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_3_a_whole_working_day_opens_no_connection(tmp_path):
+def test_3_no_connection_is_opened(tmp_path):
     said = run(
         """
         import socket
@@ -105,7 +100,7 @@ def test_3_a_whole_working_day_opens_no_connection(tmp_path):
 
         socket.socket = Watched
         import caplab as cl
-        from caplab import remedies
+        from caplab.training import remedies
         base = cl.load("pocket")
         base.ask("What is 2+2?")
         exam = cl.exam().sample(12)
@@ -124,7 +119,7 @@ def test_3_a_whole_working_day_opens_no_connection(tmp_path):
     assert said.splitlines()[-1] == "tried []"
 
 
-def test_4_jupyterlab_listens_to_this_machine_alone_and_keeps_its_token():
+def test_4_jupyterlab_stays_private():
     sys.path.insert(0, str(ROOT))
     import lab
 
@@ -137,7 +132,7 @@ def test_4_jupyterlab_listens_to_this_machine_alone_and_keeps_its_token():
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_5_names_and_answers_are_shown_as_text(attack, at):
+def test_5_names_are_shown_as_text(attack, at):
     card = replace(
         at.card,
         subject=attack,
@@ -152,7 +147,7 @@ def test_5_names_and_answers_are_shown_as_text(attack, at):
         assert "alert(1)" in html, "it was shown, not dropped"
 
 
-def test_6_no_source_uses_a_shell():
+def test_6_no_shell_in_the_sources():
     shells = re.compile(r"os\.(system|popen)|subprocess\.getoutput|eval|exec")
     assert [where for where, name, _ in calls() if shells.fullmatch(name)] == []
     assert [
@@ -169,10 +164,8 @@ def test_6_no_source_uses_a_shell():
     assert written == []
 
 
-def test_7_the_shipped_model_is_compared_with_its_checksums(tmp_path):
-    import shutil
-
-    folder = shutil.copytree(ASSETS / "pocket", tmp_path / "pocket")
+def test_7_shipped_model_is_checked(tmp_path):
+    folder = shutil.copytree(find_folder("pocket"), tmp_path / "pocket")
     assert cl.load(folder).ask("What is 2+2?")
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-1] ^= 1
@@ -181,7 +174,7 @@ def test_7_the_shipped_model_is_compared_with_its_checksums(tmp_path):
         cl.load(folder)
 
 
-def test_the_sources_that_are_searched_are_all_of_them():
+def test_all_sources_are_searched():
     tracked = subprocess.run(
         ["git", "ls-files", "caplab/*.py", "tools/*.py", "lab.py"],
         capture_output=True, text=True, cwd=ROOT, check=False,

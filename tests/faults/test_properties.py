@@ -49,23 +49,23 @@ def from_file(text, read, name="given"):
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60))
-def test_any_file_is_an_exam_or_refused(content):
+def test_any_file_as_exam(content):
     assert from_file(content, lambda path: refused_or(cl.Exam, lambda: cl.exam(path)))
 
 
 @given(st.lists(ROWS | JSON, max_size=4))
-def test_any_lines_of_json_are_an_exam_or_refused(rows):
+def test_any_json_lines_as_exam(rows):
     text = "\n".join(map(json.dumps, rows))
     assert from_file(text, lambda path: refused_or(cl.Exam, lambda: cl.exam(path)))
 
 
 @given(st.text(max_size=60) | JSON.map(json.dumps))
-def test_any_text_is_a_recipe_or_refused(text):
+def test_any_text_as_recipe(text):
     assert refused_or(cl.Recipe, lambda: cl.Recipe.from_json(text))
 
 
 @given(st.dictionaries(FIELDS, JSON, max_size=4))
-def test_any_fields_are_a_recipe_or_refused(fields):
+def test_any_fields_as_recipe(fields):
     assert refused_or(cl.Recipe, lambda: cl.Recipe.from_json(json.dumps(fields)))
 
 
@@ -78,18 +78,18 @@ VALUES = st.integers(-5, 200) | st.floats() | st.booleans() | st.text("abc-e1", 
         lambda table: "\n".join(f"{name} = {json.dumps(value)}" for name, value in table.items())
     )
 )
-def test_any_toml_is_a_grid_or_refused(text):
+def test_any_toml_as_grid(text):
     assert from_file(text, lambda path: refused_or(tuple, lambda: read_grid(path)), "grid.toml")
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_file_is_a_scorecard_or_refused(content):
+def test_any_file_as_scorecard(content):
     for kind in (cl.Scorecard, cl.Report):
         assert from_file(content, lambda path, k=kind: refused_or(k, lambda: k.load(path)))
 
 
 @given(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "seal"), JSON, max_size=4))
-def test_what_is_sealed_comes_back_as_it_was(content):
+def test_sealed_content_comes_back(content):
     def there_and_back(path):
         write_sealed(path, content)
         return read_sealed(path, "thing")
@@ -130,7 +130,7 @@ def both(pairs):
 
 @settings(max_examples=60)
 @given(PAIRS)
-def test_the_interval_holds_the_change_and_stays_in_range(pairs):
+def test_interval_holds_the_change(pairs):
     row = cl.compare(*both(pairs)).overall
     assert row.low <= row.change <= row.high
     assert row.low >= -1
@@ -140,7 +140,7 @@ def test_the_interval_holds_the_change_and_stays_in_range(pairs):
 
 @settings(max_examples=60)
 @given(PAIRS)
-def test_what_is_lost_one_way_is_gained_the_other(pairs):
+def test_loss_is_gain_the_other_way_round(pairs):
     before, after = both(pairs)
     there, back = cl.compare(before, after).overall, cl.compare(after, before).overall
     assert there.change == pytest.approx(-back.change)
@@ -149,7 +149,7 @@ def test_what_is_lost_one_way_is_gained_the_other(pairs):
 
 @settings(max_examples=60)
 @given(PAIRS, st.randoms(use_true_random=False))
-def test_the_order_of_the_questions_does_not_matter(pairs, rng):
+def test_order_of_questions_is_irrelevant(pairs, rng):
     mixed = list(pairs)
     rng.shuffle(mixed)
     one, other = (cl.compare(*both(given)).overall for given in (pairs, mixed))
@@ -157,20 +157,20 @@ def test_the_order_of_the_questions_does_not_matter(pairs, rng):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
-def test_an_untouched_model_never_regresses(right):
+def test_untouched_model_never_regresses(right):
     same = answered(right)
     assert cl.compare(same, same).verdict != "REGRESSED"
 
 
 @settings(max_examples=30)
 @given(st.integers(40, 120))
-def test_a_destroyed_model_always_regresses(n):
+def test_destroyed_model_always_regresses(n):
     assert cl.compare(answered([True] * n), answered([False] * n)).verdict == "REGRESSED"
 
 
 @settings(max_examples=40)
 @given(PAIRS, st.floats(0, 0.4), st.floats(0, 0.4))
-def test_a_larger_budget_never_makes_a_verdict_worse(pairs, one, other):
+def test_larger_budget_is_never_worse(pairs, one, other):
     rank = {"REGRESSED": 0, "UNDERPOWERED": 1, "HELD": 2}
     strict, mild = sorted((one, other))
     verdicts = [cl.compare(*both(pairs), budget=budget).verdict for budget in (strict, mild)]
@@ -178,7 +178,7 @@ def test_a_larger_budget_never_makes_a_verdict_worse(pairs, one, other):
 
 
 @given(st.integers(1, 10_000), st.data())
-def test_wilson_holds_the_share_and_stays_between_0_and_1(n, data):
+def test_wilson_holds_the_share(n, data):
     right = data.draw(st.integers(0, n))
     low, high = cl.wilson(right, n)
     assert 0 <= low <= right / n + 1e-12
