@@ -1,4 +1,4 @@
-"""Draw what several runs came to: what they learned, what they kept, how far they moved."""
+"""Draw several runs: what they learned, what they kept, and how far they moved."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -39,10 +39,10 @@ Runs: TypeAlias = Union["Run", Iterable["Run"]]
 
 @dataclass(frozen=True)
 class _Group:
-    """The runs of one recipe, which differ in their seeds alone."""
+    """The runs of one recipe, which differ only in their seeds."""
 
     label: str
-    recipe: "Recipe | None"  # None: the base, before any
+    recipe: "Recipe | None"  # None for the base, before any training
     seeds: tuple[tuple[float, float], ...]  # (task accuracy, classics accuracy)
 
     @property
@@ -55,9 +55,9 @@ class _Group:
 
 
 def trade_off(runs: Runs) -> Picture:
-    """Draw what every recipe learned against what it kept, and the frontier of the best.
+    """Draw what each recipe learned against what it kept, and the frontier of the best.
 
-    Runs of one recipe that differ in their seed are one large dot, their mean; each small dot is a
+    Runs of one recipe with different seeds are one large dot at their mean; each small dot is a
     run. The frontier joins the recipes, and the base, that no other surpasses on both counts.
     """
     ended, failed = _ended(runs)
@@ -69,8 +69,8 @@ def trade_off(runs: Runs) -> Picture:
     picture = Picture(_trade_off_finding(bases, groups, best), 8.0, 6.0, _notes(notes, failed))
     axes = picture.subplots()
     best.sort(key=lambda group: group.mean)
-    way = zip(*(group.mean for group in best), strict=True)
-    axes.plot(*way, color=INK, alpha=0.3, linewidth=5, zorder=1)
+    frontier = zip(*(group.mean for group in best), strict=True)
+    axes.plot(*frontier, color=INK, alpha=0.3, linewidth=5, zorder=1)
     for group in everyone:
         _draw_group(axes, group, 1.0 if group in best else 0.4)
     exam = clipped(ended[0].before.exam, 40)
@@ -87,10 +87,11 @@ def trade_off(runs: Runs) -> Picture:
 
 
 def kl(runs: Runs) -> Picture:
-    """Draw how far each run moved from its base on the task's text, and what that cost.
+    """Draw how far each run moved from its base on the task's text, and what it lost.
 
-    The KL counts nats per token, on held-out text of the new task; no old question is asked for it.
-    The line is the least-squares fit, on a log axis where the values span more than a hundredfold.
+    The KL is in nats per token of held-out text of the new task; no old question is asked for it.
+    The line is the least-squares fit; the axis is logarithmic where the values span more than a
+    factor of a hundred.
     """
     import numpy as np
 
@@ -126,7 +127,7 @@ def _explained(x: Any, y: Any) -> float:
 
 
 def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) -> None:
-    """Draw every run and the line through them."""
+    """Draw each run and the fitted line."""
     import numpy as np
 
     ends = np.array([moved.min(), moved.max()])
@@ -147,7 +148,7 @@ def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) ->
 
 
 def _kl_finding(slope: float, explained: float, count: int) -> str:
-    """Say how much of the loss the KL explains; a falling line predicts nothing of the kind."""
+    """Say how much of the loss the KL explains; a falling line does not predict a loss."""
     words = {0.8: "predicts", 0.5: "partly predicts", 0.0: "hardly predicts"}
     said = next(word for least, word in words.items() if explained >= least)
     said = said if slope > 0 else "does not predict"
@@ -176,7 +177,7 @@ def _notes(notes: list[str], failed: "list[Run]") -> str:
 
 
 def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
-    """Part the runs that came to an end from those that failed; refuse what shares no axes."""
+    """Separate the runs that ended from those that failed; refuse runs that cannot share axes."""
     given: list[Run] = list(runs) if isinstance(runs, Iterable) else [runs]
     if not given:
         raise BadInput("There is no run to draw. Give a list of what fine_tune returned.")
@@ -186,7 +187,7 @@ def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
             raise BadInput("A run was not asked about its task. Give fine_tune a task_exam.")
     if len({one.before.fingerprint for one in given}) > 1:
         exams = join_words(sorted({one.before.exam for one in given}))
-        raise BadInput(f"These runs were asked different exams ({exams}): draw them apart.")
+        raise BadInput(f"These runs were asked different exams ({exams}): draw them separately.")
     ended = [one for one in given if not one.trouble]
     if not ended:
         raise BadInput(f"All {len(given)} runs failed in training. {given[0].trouble}")
@@ -194,25 +195,25 @@ def _ended(runs: Runs) -> "tuple[list[Run], list[Run]]":
 
 
 def _bases(runs: "list[Run]") -> list[_Group]:
-    """Return where the runs set out: one point for each base."""
-    starts = {one.base: _place(one.before_task, one.before) for one in runs}
+    """Return where the runs began: one point for each base."""
+    starts = {one.base: _accuracies(one.before_task, one.before) for one in runs}
     return [
         _Group("base" if len(starts) == 1 else name, None, (start,))
         for name, start in starts.items()
     ]
 
 
-def _place(task: Scorecard | None, classics: Scorecard) -> tuple[float, float]:
-    assert task is not None
+def _accuracies(task: Scorecard | None, classics: Scorecard) -> tuple[float, float]:
+    assert task is not None  # `_ended` has checked it
     return task.accuracy, classics.accuracy
 
 
 def _groups_of(runs: "list[Run]") -> list[_Group]:
-    """Gather the runs of one recipe and one base; who was stopped stands apart."""
+    """Group runs by recipe, base and steps made: a run that was stopped is a group of its own."""
     groups: dict[tuple[str, Recipe, int], list[tuple[float, float]]] = {}
     for one in runs:
         key = one.base, one.recipe.change(seed=0), one.steps
-        groups.setdefault(key, []).append(_place(one.final_task, one.final))
+        groups.setdefault(key, []).append(_accuracies(one.final_task, one.final))
     labels = _labels(list(groups))
     return [
         _Group(label, recipe, tuple(seeds))
@@ -221,7 +222,7 @@ def _groups_of(runs: "list[Run]") -> list[_Group]:
 
 
 def _labels(keys: "list[tuple[str, Recipe, int]]") -> list[str]:
-    """Name recipes by what sets them apart; by method and rate if nothing does."""
+    """Name recipes by the fields in which they differ, or by method and rate if in none."""
     recipes = [recipe for _, recipe, _ in keys]
     apart = {f.name for f in fields(recipes[0]) if len({getattr(r, f.name) for r in recipes}) > 1}
     several = len({base for base, *_ in keys}) > 1
@@ -234,7 +235,7 @@ def _labels(keys: "list[tuple[str, Recipe, int]]") -> list[str]:
 
 
 def _label_of(recipe: "Recipe", apart: set[str]) -> str:
-    """Write the fields that set a recipe apart: `LoRA 5e-3, rank 2, 10 % replay`."""
+    """Write the fields in which a recipe differs: `LoRA 5e-3, rank 2, 10 % replay`."""
     head, replay = {"method", "learning_rate"}, {"replay", "replay_source"}
     words = [f"{METHODS[recipe.method]} {format_rate(recipe.learning_rate)}"] * bool(apart & head)
     for name in sorted(apart - head - replay):
@@ -254,17 +255,17 @@ def _kind(recipe: "Recipe") -> str:
 
 
 def _mark(recipe: "Recipe") -> dict[str, Any]:
-    """Give full fine-tuning and LoRA a shape, and replay the colour of the old."""
+    """Return a run's marker: its shape tells the method, its colour whether it replayed."""
     marker, size = ("D", 8) if recipe.method == "lora" else ("o", 10)
     colour = OLD if recipe.replay else INK
     return {"marker": marker, "markersize": size, "color": colour, "linestyle": "none"}
 
 
 def _draw_group(axes: Axes, group: _Group, alpha: float) -> None:
-    """Draw the mean large and the seeds small, each tied to the mean."""
+    """Draw the mean as a large dot and the seeds as small ones, each joined to the mean."""
     x, y = group.mean
     if group.recipe is None:
-        # A ring wide enough to be seen around a dot that has not moved from it.
+        # A ring wide enough to be seen around a dot that has not moved.
         ring: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 16, "mew": 2, "zorder": 1.5}
         axes.plot(x, y, "o", color=INK, **ring)
         return

@@ -1,8 +1,8 @@
-"""Draw what was measured. Every title states a finding, computed from the data.
+"""The `Picture`: a figure that states its finding, and the colours of the whole course.
 
-The colours mean the same in the whole course: OLD is what the base could already do, NEW is what
-is being learned. They stay apart for colour-blind eyes, on a projector and in grey print. Pictures
-bring their own paper, so that they read alike on light and dark pages.
+OLD is what the base could already do, NEW is what is being learned. The colours differ for
+colour-blind readers, on a projector and in grey print. Pictures have their own background, so that
+they look the same on light and dark pages.
 """
 
 import textwrap
@@ -24,30 +24,31 @@ PAPER, INK, PALE = "#fbfaf7", "#1f1f1f", "#666666"
 NEW_WORDS = "#ad4c00"  # NEW, dark enough for words
 VERDICTS = {REGRESSED: "#b3261e", HELD: "#0b6e4f", UNDERPOWERED: PALE}
 MOST_ROWS = 40  # in a picture; a table has room for all
-_AT_MOST: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # of a sentence
+_SHORTEN: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # a title or a note
 DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook, whichever backend is active, and without pyplot."""
+    """A figure that shows itself in a notebook under any backend, without pyplot."""
 
     def __init__(self, finding: str, width: float, height: float, note: str = "") -> None:
         super().__init__((width, height), DOTS, facecolor=PAPER)
         self.finding = finding
         across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
-        title = textwrap.wrap(plain(finding), int(8.6 * width), **_AT_MOST)
+        # Matplotlib does not wrap text: about 8.6 bold letters of a title fit into an inch.
+        title = textwrap.wrap(plain(finding), int(8.6 * width), **_SHORTEN)
         room = up * (1.5 + 2.6 * len(title))
         self.set_layout_engine("constrained", rect=(across, up, 1 - 2 * across, 1 - up - room))
         head = {"x": 1.5 * across, "y": 1 - 1.3 * up, "ha": "left", "va": "top"}
         self.suptitle("\n".join(title), **head, color=INK, size=14, weight="bold")
         notes = note.splitlines()
-        lines = [textwrap.fill(plain(line), int(13 * width), **_AT_MOST) for line in notes]
+        lines = [textwrap.fill(plain(line), int(13 * width), **_SHORTEN) for line in notes]
         self.supxlabel("\n".join(lines), x=1.5 * across, ha="left", color=PALE, size=10)
 
     def png(self) -> bytes:
-        """Render the picture as PNG with twice the pixels of the size shown.
+        """Render the picture as PNG with twice the pixels of the displayed size.
 
-        A few dozen colours are enough, and make the file four times smaller.
+        128 colours are enough, and make the file four times smaller.
         """
         from PIL import Image
 
@@ -73,7 +74,7 @@ class Picture(Figure):
 
 
 def on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
-    """Give axes the paper's colours, with grid and tick labels where they carry numbers."""
+    """Give axes the paper's colours, with a grid and tick labels on the axes that show numbers."""
     axes.set_facecolor(PAPER)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[:].set_color(PALE)
@@ -84,7 +85,7 @@ def on_paper(axes: Axes, which: Literal["x", "y", "both"]) -> None:
 
 
 def clipped(text: str, most: int) -> str:
-    """Write a name in so many characters; two long ones differ at their ends, so that stays."""
+    """Shorten a name in its middle: long names often differ at their ends."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
@@ -95,6 +96,7 @@ def plain(text: str) -> str:
 
 
 def tick(value: float, _: float) -> str:
+    """Write an axis' number exactly as the course does: .925, not .93."""
     return f"{value + 0.0:.3g}".replace("0.", ".").replace("-", "−")
 
 

@@ -38,7 +38,7 @@ _MOST_PANELS = 24
 
 
 class Watcher(Protocol):
-    """What a picture needs of a guard: what it was told, what it saw, what it did."""
+    """What a picture needs from a guard; the guard itself lives above, in `watching`."""
 
     budget: float
     action: str
@@ -57,10 +57,10 @@ def run(
     guard: Watcher | None = None,
     capabilities: bool = False,
 ) -> Picture:
-    """Draw the task and the classics along a run, with the budget and the guard's moment.
+    """Draw the task and the classics along a run, with the budget and what the guard did.
 
-    `budget` is the guard's where one is given, else .02. With `capabilities` each of them has a
-    small panel beside.
+    `budget` defaults to the guard's, or .02 without a guard. With `capabilities` each capability
+    gets a small panel of its own.
     """
     budget, points = _budget(budget, guard), checked_points(run)
     names = _most_lost(points) if capabilities else []
@@ -73,16 +73,16 @@ def run(
     _draw_run(axes, points, budget)
     if guard and guard.crossed_at is not None:
         _draw_guard(axes, points[-1], guard)
-    for place, name in enumerate(names):
-        column, row = divmod(place, rows)
+    for index, name in enumerate(names):
+        column, row = divmod(index, rows)  # filled column by column
         small = picture.add_subplot(grid[row, 1 + column], sharex=axes, sharey=axes)
-        lowest = row == rows - 1 or place == len(names) - 1
+        lowest = row == rows - 1 or index == len(names) - 1
         _draw_capability(small, points, name, budget, steps_below=lowest)
     return picture
 
 
 def _most_lost(points: "list[Point]") -> list[str]:
-    """Name the capabilities, or where there are too many for panels those that lost most."""
+    """Return the names of the capabilities; if they are too many, of those that lost most."""
     before, after = points[0].by_capability, points[-1].by_capability
     lost = sorted(before, key=lambda name: after[name] - before[name])[:_MOST_PANELS]
     return [name for name in before if name in lost]
@@ -101,7 +101,7 @@ def _budget(budget: float | None, guard: Watcher | None) -> float:
 
 
 def checked_points(run: "Run") -> "list[Point]":
-    """Return a run's points; whatever has none cannot be drawn."""
+    """Return a run's points; refuse what has none."""
     points: list[Point] | None = getattr(run, "points", None)
     if points is None:
         raise BadInput(f"Give a Run, which is what fine_tune returns, not {short_repr(run)}.")
@@ -136,7 +136,7 @@ def _task(points: "list[Point]") -> list[float]:
 
 
 def _draw_guard(axes: Axes, end: "Point", guard: Watcher) -> None:
-    """Mark where the guard saw the budget crossed and, after a rollback, what it went back to."""
+    """Mark where the guard saw the budget crossed and, after a rollback, where it went back to."""
     at, back = guard.crossed_at, guard.restored_step
     assert at is not None
     axes.axvline(at, color=GUARD, linewidth=2, zorder=1)
@@ -155,7 +155,7 @@ def _draw_guard(axes: Axes, end: "Point", guard: Watcher) -> None:
 def _draw_capability(
     axes: Axes, points: "list[Point]", name: str, budget: float, *, steps_below: bool
 ) -> None:
-    """Draw one capability's way in front of the way of all, with a budget line of its own."""
+    """Draw one capability's curve in front of the overall curve, with its own budget line."""
     steps = [point.step for point in points]
     levels = [point.by_capability[name] for point in points]
     axes.axhline(levels[0] - budget, color=BUDGET, linewidth=1, linestyle="--")
@@ -180,12 +180,13 @@ def _run_finding(run: "Run", budget: float, guard: Watcher | None) -> str:
 
 
 def from_to(name: str, before: float, after: float) -> str:
+    """Write a level before and after: `task .25 → .95`."""
     return f"{name} {format_number(before)} → {format_number(after)}"
 
 
 def _budget_finding(points: "list[Point]", budget: float) -> str:
-    """Say when the curve went below the budget line for good, if it did."""
-    line = points[0].classics_accuracy - budget - 1e-9
+    """Say from which step on the curve stayed below the budget line, if it did."""
+    line = points[0].classics_accuracy - budget - 1e-9  # rounding alone is no crossing
     below = [point.classics_accuracy < line for point in points]
     if not below[-1]:
         return f"{'back ' * any(below)}within the budget of {format_number(budget)}"
@@ -231,7 +232,7 @@ def looks(guard: Watcher) -> Picture:
 
 
 def _seen(guard: Watcher) -> str:
-    """Say how often a guard looked and what came of it."""
+    """Say how often a guard looked, what it saw and what it did."""
     times = f"{len(guard.checks)} times"
     if guard.crossed_at is None:
         return f"{times} and saw no crossing"
@@ -241,7 +242,7 @@ def _seen(guard: Watcher) -> str:
 
 
 def _run_note(run: "Run", budget: float) -> str:
-    """Say what the points leave open: they are a sample, and the whole exam has the last word."""
+    """Say what the whole exam shows, because the points ask only a sample of it."""
     if run.trouble:
         return f"{run.recipe!r}\n{run.trouble}"
     report = compare(run.before, run.final, budget=budget)

@@ -42,12 +42,12 @@ def scorecard(card: Scorecard) -> Picture:
         groups = {name: found for name, found in groups.items() if name in (*weakest, OVERALL)}
     picture = Picture(_scorecard_finding(card), 8.0, 1.6 + 0.4 * len(groups), note)
     axes = picture.subplots()
-    for place, (right, chance) in enumerate(groups.values()):
+    for row, (right, chance) in enumerate(groups.values()):
         share = sum(right) / len(right)
-        _interval(axes, place, *wilson(sum(right), len(right)), OLD)
-        axes.plot(share, place, "o", color=OLD, markersize=9, clip_on=False)
-        axes.vlines(chance, place - 0.5, place + 0.5, colors=PALE, linestyles=":", linewidth=2)
-        write_beside_row(axes, place, 1.02, format_number(share), INK)
+        _interval(axes, row, *wilson(sum(right), len(right)), OLD)
+        axes.plot(share, row, "o", color=OLD, markersize=9, clip_on=False)
+        axes.vlines(chance, row - 0.5, row + 0.5, colors=PALE, linestyles=":", linewidth=2)
+        write_beside_row(axes, row, 1.02, format_number(share), INK)
     _rows(axes, [f"{name} ({len(right)})" for name, (right, _) in groups.items()])
     chance = next(iter(groups.values()))[1]
     axes.text(chance, -0.6, "chance", color=PALE, size=11, ha="center", va="bottom")
@@ -73,33 +73,31 @@ def before_after(report: Report) -> Picture:
 
 
 def _worst(report: Report) -> tuple[Row, ...]:
-    """Choose the rows that lost most, in the order of the table, the overall row last."""
+    """Return the rows that lost most, in the order of the table, the overall row last."""
     lost = sorted(report.capabilities, key=lambda row: (row.verdict != REGRESSED, row.change))
     kept = {row.name for row in lost[: MOST_ROWS - 1]} | {OVERALL}
     return tuple(row for row in report.rows if row.name in kept)
 
 
 def _draw_levels(axes: Axes, report: Report) -> None:
-    """Draw where every row was and where it is.
-
-    The ring is wide enough to be seen around a dot that has not moved from it.
-    """
+    """Draw the level of each row before and after."""
+    # The ring is wide enough to be seen around a dot that has not moved.
     ring: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 13, "mew": 2}
-    for place, row in enumerate(report.rows):
-        axes.plot([row.before, row.after], [place, place], color=OLD, alpha=0.35, linewidth=4)
-        axes.plot(row.before, place, "o", color=OLD, **ring, clip_on=False)
-        axes.plot(row.after, place, "o", color=OLD, markersize=7, clip_on=False)
+    for y, row in enumerate(report.rows):
+        axes.plot([row.before, row.after], [y, y], color=OLD, alpha=0.35, linewidth=4)
+        axes.plot(row.before, y, "o", color=OLD, **ring, clip_on=False)
+        axes.plot(row.after, y, "o", color=OLD, markersize=7, clip_on=False)
     axes.set(xlim=(-0.02, 1.03), xlabel=f"{report.metric}   ○ before   ● after")
 
 
 def _draw_changes(axes: Axes, report: Report) -> None:
-    """Draw every change with its interval: the verdict is on which side of the budget it lies."""
-    for place, row in enumerate(report.rows):
+    """Draw each change with its interval: the verdict tells on which side of the budget it lies."""
+    for y, row in enumerate(report.rows):
         colour, star = VERDICTS[row.verdict], "*" * _unlike_its_interval(row, report)
-        _interval(axes, place, row.low, row.high, colour, alpha=0.25 if star else 0.55)
-        axes.plot(row.change, place, "o", color=colour, markersize=8)
-        write_beside_row(axes, place, 1.15, report.written(row.change), colour, ha="right")
-        write_beside_row(axes, place, 1.18, row.verdict + star, colour, weight="bold")
+        _interval(axes, y, row.low, row.high, colour, alpha=0.25 if star else 0.55)
+        axes.plot(row.change, y, "o", color=colour, markersize=8)
+        write_beside_row(axes, y, 1.15, report.written(row.change), colour, ha="right")
+        write_beside_row(axes, y, 1.18, row.verdict + star, colour, weight="bold")
     low = min(-1.5 * report.budget, *(row.low for row in report.rows))
     high = max(0.5 * report.budget, *(row.high for row in report.rows))
     room = 0.06 * (high - low)
@@ -114,7 +112,7 @@ def _draw_changes(axes: Axes, report: Report) -> None:
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Lay out one row per name, the first on top and the overall row apart."""
+    """Set up one row per name, the first on top and the overall row below a line."""
     short = [plain(clipped(name, 32)) for name in names]
     axes.set_yticks(range(len(names)), short, color=INK, size=12)
     axes.get_yticklabels()[-1].set_fontweight("bold")
@@ -128,13 +126,13 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _interval(
-    axes: Axes, place: int, low: float, high: float, colour: str, alpha: float = 0.55
+    axes: Axes, row: int, low: float, high: float, colour: str, alpha: float = 0.55
 ) -> None:
-    axes.plot([low, high], [place, place], color=colour, linewidth=3, alpha=alpha)
+    axes.plot([low, high], [row, row], color=colour, linewidth=3, alpha=alpha)
 
 
 def _groups(card: Scorecard) -> dict[str, tuple[list[bool], float]]:
-    """Collect what was right, and the level of chance, for each capability and over all."""
+    """Collect the answers and the level of chance for each capability and overall."""
     chances = [1 / len(choices) for choices in card.loglikelihoods]
     items = list(zip(card.capability, card.correct, chances, strict=True))
     groups = {}
@@ -170,7 +168,7 @@ def _before_after_finding(report: Report) -> str:
 
 
 def _unlike_its_interval(row: Row, report: Report) -> bool:
-    """Whether something other than the interval decided: see the rules of `compare`."""
+    """Tell whether something other than the interval decided; see the rules of `compare`."""
     above, below = row.low >= -report.budget, row.high < -report.budget
     return (row.verdict == HELD and not above) or (row.verdict == REGRESSED and not below)
 
