@@ -112,9 +112,7 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     target = as_path(path)
     if target.is_dir():
         raise BadInput(f"{target} cannot be written: it is a folder.")
-    if (
-        target.exists() and not target.is_file()
-    ):  # such as /dev/null: os.replace would put a file there
+    if target.exists() and not target.is_file():  # /dev/null: os.replace would put a file there
         raise BadInput(f"{target} cannot be written: it is a device. Name a file.")
     if not target.parent.is_dir():
         raise BadInput(f"{target} cannot be written: there is no folder {str(target.parent)!r}.")
