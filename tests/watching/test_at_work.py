@@ -21,20 +21,20 @@ def blocks(root, file, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (root / file).read_text(), re.M | re.S)
 
 
-def run(command, place, shell=False):
+def run(command, folder, shell=False):
     """Run a command as a CI job would: the programs beside this Python come first."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     command = ["bash", "-e", "-c", command] if shell else command
     done = subprocess.run(
-        command, cwd=place, env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     print(done.stdout, done.stderr)
     return done.returncode
 
 
 @pytest.fixture
-def place(tmp_path):
+def folder(tmp_path):
     """A project folder with task data and an exam."""
     world.task()["train"].to_json(tmp_path / "task.jsonl")
     exam().save(tmp_path / "exam.jsonl")
@@ -44,24 +44,24 @@ def place(tmp_path):
 # ---------------------------------------------------------------- README
 
 
-def test_ten_lines_make_a_script_safe(root, place):
+def test_ten_lines_make_a_script_safe(root, folder):
     """The stock script ruins the pocket model at a high rate; with the lines added it does not."""
     script, job = blocks(root, "README.md", "diff")
     added = [line for line in (script + job).splitlines() if line.startswith("+")]
     assert len(added) <= 10
-    assert [_ship(script, job, place, ours) for ours in (False, True)] == [1, 0]
+    assert [_ship(script, job, folder, ours) for ours in (False, True)] == [1, 0]
 
 
-def _ship(script, job, place, ours):
+def _ship(script, job, folder, ours):
     """Train with or without the lines that were added, and ask the gate."""
     marks = " +" if ours else " "
     lines = [line[1:] for line in script.splitlines() if line[:1] in marks]
     hard = "\n".join(lines).replace('"gpt2"', repr(str(POCKET)))
     hard = hard.replace("200", "60").replace("5e-5", "3e-3").replace("bf16", "use_cpu=True, bf16")
-    (place / "train.py").write_text(hard)
-    assert run([sys.executable, "train.py"], place) == 0
+    (folder / "train.py").write_text(hard)
+    assert run([sys.executable, "train.py"], folder) == 0
     gate = re.search(r"caplab gate .*", job)[0].replace("gpt2", str(POCKET))
-    return run(gate, place, shell=True)
+    return run(gate, folder, shell=True)
 
 
 # ---------------------------------------------------------------- docs/gate.md
@@ -77,13 +77,13 @@ def steps(root):
 
 
 @pytest.fixture
-def project(place):
+def project(folder):
     """The same folder with the base's scorecard, and a training that gives what the test wants."""
     assert (
-        run(f"caplab score '{POCKET}' --exam exam.jsonl --json base.json", place, shell=True) == 0
+        run(f"caplab score '{POCKET}' --exam exam.jsonl --json base.json", folder, shell=True) == 0
     )
-    (place / "train.py").write_text(TRAIN)
-    return place
+    (folder / "train.py").write_text(TRAIN)
+    return folder
 
 
 TRAIN = f"""
@@ -109,8 +109,8 @@ def test_the_documented_job_ships_only_held(noise, code, shipped, root, project,
     assert (project / "gate.json").exists()
 
 
-def test_a_person_decides_on_a_short_exam(root, place):
+def test_a_person_decides_on_a_short_exam(root, folder):
     script = next(text for text in blocks(root, "docs/gate.md", "bash") if "case" in text)
     answers = {"0": 0, "3": 0, "1": 1, "2": 2}
     for code, expected in answers.items():
-        assert run(f"caplab() {{ return {code}; }}\n{script}", place, shell=True) == expected
+        assert run(f"caplab() {{ return {code}; }}\n{script}", folder, shell=True) == expected

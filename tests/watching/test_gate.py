@@ -29,26 +29,26 @@ KINDS = ("model", "adapter", "scorecard", "samples")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     """A base, a copy of it, one that is worn a little and one that is destroyed, in every kind.
 
     A random model knows nothing; so the exams ask what this one prefers, and call that right. The
     small exam has nine questions that the worn one still answers so, and one that it does not.
     """
-    place = tmp_path_factory.mktemp("gate")
+    folder = tmp_path_factory.mktemp("gate")
     base = tiny.subject()
     pool = _prefer(base, _questions())
-    _save_models(place, base)
-    _save_adapters(place)
-    pool.save(place / "exam.jsonl")
+    _save_models(folder, base)
+    _save_adapters(folder)
+    pool.save(folder / "exam.jsonl")
     for kind in ("model", "adapter"):
-        _small(place, kind, pool).save(place / f"ten-{kind}.jsonl")
+        _small(folder, kind, pool).save(folder / f"ten-{kind}.jsonl")
     for case, name in product(("exam", "ten-model"), ("base", "copy", "worn", "broken")):
-        exam = _read(place / f"{case}.jsonl")
-        card = score(load(place / "model" / name), exam)
-        card.save(place / f"{case}-{name}.json")
-        write(place / f"{case}-{name}.jsonl", samples(exam, card))
-    return place
+        exam = _read(folder / f"{case}.jsonl")
+        card = score(load(folder / "model" / name), exam)
+        card.save(folder / f"{case}-{name}.json")
+        write(folder / f"{case}-{name}.jsonl", samples(exam, card))
+    return folder
 
 
 def _questions():
@@ -73,34 +73,34 @@ def _read(path):
     return exam(path)
 
 
-def _save_models(place, base):
+def _save_models(folder, base):
     for name, noise in (("base", 0), ("copy", 0), ("worn", 0.01), ("broken", 1.0)):
         who = tiny.subject()
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for weight in who.model.parameters():
                 weight += noise * torch.randn(weight.shape, generator=generator)
-        who.model.save_pretrained(place / "model" / name)
-        base.tokenizer.save_pretrained(place / "model" / name)
+        who.model.save_pretrained(folder / "model" / name)
+        base.tokenizer.save_pretrained(folder / "model" / name)
 
 
-def _save_adapters(place):
+def _save_adapters(folder):
     from peft import LoraConfig, get_peft_model
 
     settings = {"target_modules": ["c_attn"], "fan_in_fan_out": True, "init_lora_weights": False}
     for name, noise in (("copy", 0), ("worn", 0.05), ("broken", 100)):
         torch.manual_seed(3)
-        tuned = get_peft_model(load(place / "model" / "base").model, LoraConfig(r=2, **settings))
+        tuned = get_peft_model(load(folder / "model" / "base").model, LoraConfig(r=2, **settings))
         for key, weight in tuned.named_parameters():
             if "lora_B" in key:
                 weight.data *= noise
-        tuned.save_pretrained(place / "adapter" / name)
-    (place / "adapter" / "base").symlink_to(place / "model" / "base")
+        tuned.save_pretrained(folder / "adapter" / name)
+    (folder / "adapter" / "base").symlink_to(folder / "model" / "base")
 
 
-def _small(place, kind, pool):
+def _small(folder, kind, pool):
     """Take nine questions that the worn one answers as before, and one that it does not."""
-    right = score(load(place / kind / "worn"), pool).correct
+    right = score(load(folder / kind / "worn"), pool).correct
     assert not all(right), "the worn model must lose something"
     asked = sorted(zip(right, range(len(pool)), strict=True))
     kept = [n for _, n in [asked[0], *asked[-9:]]]
@@ -108,16 +108,16 @@ def _small(place, kind, pool):
 
 
 @pytest.fixture
-def arguments(place):
+def arguments(folder):
     """Put together what one would type for a kind of input, a case and an exam."""
 
     def put(kind, name, exam="exam"):
         if kind in ("model", "adapter"):
             asked = exam if exam == "exam" else f"ten-{kind}"
-            models = [str(place / kind / who) for who in ("base", name)]
-            return [*models, f"--exam={place / asked}.jsonl"]
+            models = [str(folder / kind / who) for who in ("base", name)]
+            return [*models, f"--exam={folder / asked}.jsonl"]
         case, end = exam.replace("ten", "ten-model"), "json" + "l" * (kind == "samples")
-        return [str(place / f"{case}-{who}.{end}") for who in ("base", name)]
+        return [str(folder / f"{case}-{who}.{end}") for who in ("base", name)]
 
     return put
 
@@ -159,15 +159,15 @@ def test_ten_questions_cannot_tell(kind, arguments, capsys):
         ("samples", "ten-model-base.jsonl", "answer different exams"),
     ],
 )
-def test_nonsense_is_no_verdict(kind, nonsense, message, arguments, place, capsys):
-    (place / "nonsense.json").write_text("{ this is not JSON")
-    torn = place / "adapter" / "torn"
+def test_nonsense_is_no_verdict(kind, nonsense, message, arguments, folder, capsys):
+    (folder / "nonsense.json").write_text("{ this is not JSON")
+    torn = folder / "adapter" / "torn"
     torn.mkdir(exist_ok=True)
-    for file in (place / "adapter" / "copy").iterdir():
+    for file in (folder / "adapter" / "copy").iterdir():
         length = 900 if file.suffix == ".safetensors" else None
         (torn / file.name).write_bytes(file.read_bytes()[:length])
     before, _, *rest = arguments(kind, "copy")
-    assert main(["gate", before, str(place / nonsense), *rest]) == 2
+    assert main(["gate", before, str(folder / nonsense), *rest]) == 2
     heard = capsys.readouterr()
     assert message in heard.err
     assert heard.out == ""
@@ -213,34 +213,34 @@ def test_the_shell_sees_the_exit_code(arguments):
 # ---------------------------------------------------------------- mixed kinds
 
 
-def test_a_saved_base_is_not_scored_again(place):
-    saved, exam = place / "exam-base.json", place / "exam.jsonl"
-    assert gate(saved, place / "model" / "copy", exam=exam).exit_code == 0
-    assert gate(saved, place / "model" / "broken", exam=exam).exit_code == 1
+def test_a_saved_base_is_not_scored_again(folder):
+    saved, exam = folder / "exam-base.json", folder / "exam.jsonl"
+    assert gate(saved, folder / "model" / "copy", exam=exam).exit_code == 0
+    assert gate(saved, folder / "model" / "broken", exam=exam).exit_code == 1
 
 
-def test_a_model_answers_the_harness_questions(place):
-    asked = place / "exam-base.jsonl"
-    assert gate(asked, place / "model" / "copy").exit_code == 0
-    assert gate(asked, place / "model" / "broken").exit_code == 1
+def test_a_model_answers_the_harness_questions(folder):
+    asked = folder / "exam-base.jsonl"
+    assert gate(asked, folder / "model" / "copy").exit_code == 0
+    assert gate(asked, folder / "model" / "broken").exit_code == 1
 
 
-def test_a_model_cannot_answer_in_writing(place):
+def test_a_model_cannot_answer_in_writing(folder):
     with pytest.raises(BadInput, match="cannot be asked as an exam"):
-        gate(write(place / "written.jsonl", graded([1, 0])), place / "model" / "copy")
+        gate(write(folder / "written.jsonl", graded([1, 0])), folder / "model" / "copy")
 
 
-def test_written_answers_are_judged(place):
-    before = write(place / "before.jsonl", graded([1] * 300))
-    after = write(place / "after.jsonl", graded([1] * 200 + [0] * 100))
+def test_written_answers_are_judged(folder):
+    before = write(folder / "before.jsonl", graded([1] * 300))
+    after = write(folder / "after.jsonl", graded([1] * 200 + [0] * 100))
     assert gate(before, before).exit_code == 0
     assert gate(before, after).exit_code == 1
 
 
-def test_an_unanswered_exam_is_refused(place):
-    cards = place / "exam-base.json", place / "exam-copy.json"
+def test_an_unanswered_exam_is_refused(folder):
+    cards = folder / "exam-base.json", folder / "exam-copy.json"
     with pytest.raises(BadInput, match="answered 'exam', not 'ten-model'"):
-        gate(*cards, exam=place / "ten-model.jsonl")
+        gate(*cards, exam=folder / "ten-model.jsonl")
 
 
 # ---------------------------------------------------------------- what it leaves behind
@@ -261,7 +261,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_html_holds_its_picture(place, arguments, tmp_path, capsys):
+def test_the_html_holds_its_picture(folder, arguments, tmp_path, capsys):
     out = tmp_path / "gate.html"
     assert main(["gate", *arguments("model", "broken"), f"--html={out}"]) == 1
     page = Page(out.read_text())
@@ -270,8 +270,8 @@ def test_the_html_holds_its_picture(place, arguments, tmp_path, capsys):
     assert b64decode(addresses[0].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
     assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
     assert "REGRESSED" in page.text
-    cards = place / "exam-base.json", place / "exam-broken.json"
-    lost = len(gate(*cards, exam=place / "exam.jsonl").lost)
+    cards = folder / "exam-base.json", folder / "exam-broken.json"
+    lost = len(gate(*cards, exam=folder / "exam.jsonl").lost)
     assert f"Lost: {lost} questions" in page.text
     assert page.text.count("The ") >= lost > 10  # the questions themselves
 
@@ -309,16 +309,16 @@ def test_the_json_holds_the_decision(name, verdict, arguments, tmp_path, capsys)
     assert found["report"]["rows"][-1]["name"] == "overall"
 
 
-def test_no_old_result_outlives_a_failure(tmp_path, place, arguments):
+def test_no_old_result_outlives_a_failure(tmp_path, folder, arguments):
     outs = tmp_path / "gate.json", tmp_path / "gate.html"
     given = [f"--json={outs[0]}", f"--html={outs[1]}"]
     assert main(["gate", *arguments("scorecard", "copy"), *given]) == 0
     assert all(out.exists() for out in outs)
-    assert main(["gate", str(place / "nowhere.json"), str(place / "exam-copy.json"), *given]) == 2
+    assert main(["gate", str(folder / "nowhere.json"), str(folder / "exam-copy.json"), *given]) == 2
     assert not any(out.exists() for out in outs)
 
 
-def test_a_result_never_replaces_an_input(place, arguments, capsys):
+def test_a_result_never_replaces_an_input(folder, arguments, capsys):
     given = arguments("scorecard", "copy")
     assert main(["gate", *given, f"--json={given[0]}"]) == 2
     assert "is an input" in capsys.readouterr().err
@@ -335,13 +335,13 @@ def test_a_bad_output_is_refused_at_once(tmp_path, monkeypatch, arguments, capsy
 # ---------------------------------------------------------------- caplab score
 
 
-def test_a_score_is_kept_for_the_gate(place, tmp_path, capsys):
+def test_a_score_is_kept_for_the_gate(folder, tmp_path, capsys):
     out = tmp_path / "card.json"
-    exam = f"--exam={place / 'exam.jsonl'}"
-    assert main(["score", str(place / "model" / "base"), exam, f"--json={out}"]) == 0
+    exam = f"--exam={folder / 'exam.jsonl'}"
+    assert main(["score", str(folder / "model" / "base"), exam, f"--json={out}"]) == 0
     card = Scorecard.load(out)
     assert capsys.readouterr().out.strip() == repr(card)
-    assert card == score(load(place / "model" / "base"), _read(place / "exam.jsonl"))
+    assert card == score(load(folder / "model" / "base"), _read(folder / "exam.jsonl"))
 
 
 def test_a_score_of_nothing_fails(capsys):
