@@ -124,7 +124,8 @@ def test_all_places_speak_of_the_same_pythons(root, pyproject):
     workflow = yaml.safe_load((root / ".github/workflows/tests.yml").read_text())
     matrix = workflow["jobs"]["lock"]["strategy"]["matrix"]
     assert matrix["python"] == ["3.11", "3.14"]  # the oldest and the newest
-    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in (root / "caplab/cli/doctor.py").read_text()
+    doctor = (root / "caplab/cli/doctor.py").read_text()
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in doctor
 
 
 def test_pre_commit_uses_the_locked_ruff(root, lock):
