@@ -1,4 +1,4 @@
-"""What a long run on a big model will take is said before it begins, and nothing else is."""
+"""A long run on a big model is announced before it begins; no other run is."""
 
 import time
 
@@ -24,8 +24,8 @@ def expected(who, recipe):
     return estimate_run(who, recipe, tokens(open_task(TASK)[0], who), tiny.exam(), None)
 
 
-def test_time_grows_with_the_steps_and_memory_with_what_is_trained(who, monkeypatch):
-    monkeypatch.setattr(module, "_forward", lambda *_: 0.01)
+def test_time_and_memory_grow(who, monkeypatch):
+    monkeypatch.setattr(module, "_forward_seconds", lambda *_: 0.01)
     short, long = (expected(who, Recipe(steps=steps)).seconds for steps in (100, 1100))
     assert long - short == pytest.approx(1000 * 3 * 0.01, rel=0.1)
     full, lora = (expected(who, Recipe(method=m)) for m in ("full", "lora"))
@@ -33,7 +33,7 @@ def test_time_grows_with_the_steps_and_memory_with_what_is_trained(who, monkeypa
     assert full.seconds > lora.seconds
 
 
-def test_the_pass_that_is_measured_is_a_real_one(who, monkeypatch):
+def test_a_real_pass_is_timed(who, monkeypatch):
     seen = []
     who.model.register_forward_hook(lambda *_: seen.append(time.sleep(0.05)))
     slow = expected(who, QUICK.change(steps=100)).seconds
@@ -41,13 +41,13 @@ def test_the_pass_that_is_measured_is_a_real_one(who, monkeypatch):
     assert slow > 100 * 3 * 0.05
 
 
-def test_a_small_model_is_not_measured_at_all(who, capsys, monkeypatch):
-    monkeypatch.setattr(module, "forecast", lambda *_: pytest.fail("it was measured"))
+def test_a_small_model_is_not_measured(who, capsys, monkeypatch):
+    monkeypatch.setattr(module, "estimate_run", lambda *_: pytest.fail("it was measured"))
     fine_tune(who, QUICK, TASK, tiny.exam())
     assert capsys.readouterr().out == ""
 
 
-def test_a_long_run_on_a_big_model_is_announced_once_and_before_it_begins(who, capsys, monkeypatch):
+def test_a_long_run_is_announced(who, capsys, monkeypatch):
     monkeypatch.setattr(module, "BIG", 1)
     monkeypatch.setattr(module, "LONG", 0.0)
     fine_tune(who, QUICK, TASK, tiny.exam())
@@ -58,13 +58,13 @@ def test_a_long_run_on_a_big_model_is_announced_once_and_before_it_begins(who, c
     assert capsys.readouterr().out == ""
 
 
-def test_a_short_run_on_a_big_model_needs_no_words(who, capsys, monkeypatch):
+def test_a_short_run_is_not_announced(who, capsys, monkeypatch):
     monkeypatch.setattr(module, "BIG", 1)
     fine_tune(who, QUICK, TASK, tiny.exam())
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_that_does_not_fit_says_what_would(who, capsys, monkeypatch):
+def test_too_little_memory_is_announced(who, capsys, monkeypatch):
     monkeypatch.setattr(module, "BIG", 1)
     monkeypatch.setattr(module, "_free", lambda _: 1e8)
     fine_tune(who, QUICK, TASK, tiny.exam())
@@ -75,5 +75,5 @@ def test_a_run_that_does_not_fit_says_what_would(who, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "words"), [(40, "40 seconds"), (200, "3 minutes"), (9000, "2.5 hours")]
 )
-def test_a_duration_is_told_in_its_own_unit(seconds, words):
+def test_a_duration_in_its_own_unit(seconds, words):
     assert f"about {words} and 3.1 GB" in RunEstimate("gpt2", QUICK, seconds, 3.1e9, None).sentence

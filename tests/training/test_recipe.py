@@ -48,7 +48,7 @@ def test_json_brings_back_the_same_recipe(recipe):
 
 
 @given(recipes)
-def test_the_repr_is_python_that_makes_the_recipe(recipe):
+def test_the_repr_makes_the_recipe(recipe):
     assert eval(repr(recipe), {"Recipe": Recipe}) == recipe
 
 
@@ -59,7 +59,7 @@ def test_copies_and_pickles_are_equal(recipe):
 
 
 @given(recipes, recipes)
-def test_equal_recipes_and_only_they_share_a_hash(one, other):
+def test_only_equal_recipes_share_a_hash(one, other):
     assert (one == other) == (one.hash == other.hash)
 
 
@@ -71,8 +71,8 @@ def test_every_field_decides_the_hash(name):
     assert Recipe(**{name: value}).hash != Recipe().hash
 
 
-def test_the_hash_does_not_depend_on_pythons_own():
-    program = "from caplab.recipe import Recipe; print(Recipe(rank=4, method='lora').hash)"
+def test_the_hash_is_not_pythons():
+    program = "from caplab.training.recipe import Recipe; print(Recipe(rank=4, method='lora').hash)"
     hashes = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -86,26 +86,26 @@ def test_the_hash_does_not_depend_on_pythons_own():
     assert hashes == {Recipe(method="lora", rank=4).hash}
 
 
-def test_the_hash_of_the_default_recipe_stays_what_it_is():
+def test_the_default_hash_stays():
     # A change here means that stored runs are not found again: raise _FORMAT and say so.
     assert Recipe().hash == "ae4475a1b25c"
 
 
-def test_equal_numbers_of_other_types_make_the_same_recipe():
+def test_other_types_of_equal_numbers():
     given = Recipe(learning_rate=np.float64(1), steps=np.int64(9), warmup=0, target_modules=["a"])
     plain = Recipe(learning_rate=1.0, steps=9, target_modules=("a",))
     assert (given, given.hash) == (plain, plain.hash)
     assert Recipe(learning_rate=-0.0).hash == Recipe(learning_rate=0).hash
 
 
-def test_the_repr_shows_what_differs_from_the_defaults():
+def test_the_repr_shows_what_differs():
     assert repr(Recipe()) == "Recipe(method='full', learning_rate=0.001)"
     assert repr(Recipe(method="lora", rank=4, replay=0.1)) == (
         "Recipe(method='lora', learning_rate=0.001, rank=4, replay=0.1)"
     )
 
 
-def test_change_makes_another_recipe_and_leaves_the_first():
+def test_change_leaves_the_first():
     first = Recipe(seed=1)
     assert first.change(seed=2, steps=10) == Recipe(seed=2, steps=10)
     assert first == Recipe(seed=1)
@@ -160,7 +160,7 @@ def test_a_bad_value_is_refused_by_name(name, value):
     ("name", "meant"),
     [("lr", "learning_rate"), ("lora_r", "rank"), ("learnin_rate", "learning_rate")],
 )
-def test_an_unknown_name_is_refused_with_the_one_that_was_meant(name, meant):
+def test_an_unknown_name_gets_a_hint(name, meant):
     for make in (lambda **given: Recipe(**given), Recipe().change):
         with pytest.raises(BadInput, match=f"no '{name}'. Did you mean '{meant}'"):
             make(**{name: 1})
@@ -172,18 +172,18 @@ def test_a_recipe_cannot_be_changed_in_place():
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"learning_rate": 0.1', None])
-def test_what_is_no_recipe_in_json_is_refused(text):
+def test_malformed_json_is_refused(text):
     with pytest.raises(BadInput, match="not a recipe"):
         Recipe.from_json(text)
 
 
-def test_a_recipe_of_a_later_format_is_refused():
+def test_a_later_format_is_refused():
     later = json.dumps({"format": 2, **asdict(Recipe())})
     with pytest.raises(BadInput, match="Update caplab"):
         Recipe.from_json(later)
 
 
-def test_a_missing_field_keeps_its_default_and_an_unknown_one_is_refused():
+def test_json_with_other_fields():
     assert Recipe.from_json('{"seed": 4}') == Recipe(seed=4)
     with pytest.raises(BadInput, match="no 'flavour'"):
         Recipe.from_json('{"flavour": 4}')

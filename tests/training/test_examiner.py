@@ -1,0 +1,64 @@
+"""What a point measures: the scores, the loss on the language and the KL to the base."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from tuning import QUICK, TASK, timeless, tune
+
+from caplab.training import examiner as examining
+from caplab.training.examiner import Examiner
+from caplab.training.task_rows import tokens
+
+
+def test_a_rate_of_zero_changes_no_score():
+    run = tune(QUICK.change(learning_rate=0.0))
+    assert run.final.loglikelihoods == run.before.loglikelihoods
+    assert {point.kl for point in run.points} == {0.0}
+    assert len({point.task_loss for point in run.points[1:]}) >= 1
+    assert len({point.smooth for point in run.points}) == 1
+
+
+def test_a_point_is_true_of_its_step():
+    whole, half = tune(every=3), tune(QUICK.change(steps=3, schedule="constant"))
+    constant = tune(QUICK.change(schedule="constant"), every=3)
+    point, last = constant.points[1], half.points[-1]
+    assert timeless(point) == replace(timeless(last), task_loss=point.task_loss)
+    final = whole.points[-1]
+    assert final.classics_accuracy == whole.final.accuracy  # the exam is shorter than a sample
+    assert final.by_capability == whole.final.by_capability
+    assert final.smooth == whole.final.smooth
+    assert final.language_loss == whole.final.language_loss
+    assert final.task_accuracy == whole.final_task.accuracy
+    assert constant.points[0].task_accuracy == constant.before_task.accuracy
+
+
+def test_kl_is_that_of_the_definition():
+    who = tiny.subject()
+    run = tune(who=who)
+    total, count = 0.0, 0
+    for row in tokens(TASK["test"], who):  # ten rows: all of them are used
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            base, tuned = (m(ids).logits[0].log_softmax(-1) for m in (who.model, run.subject.model))
+        for place in range(ids.shape[1] - 1):
+            total += float((base[place].exp() * (base[place] - tuned[place])).sum())
+            count += 1
+    assert run.points[-1].kl == pytest.approx(total / count, rel=1e-4)
+
+
+def test_kl_keeps_to_its_memory(monkeypatch):
+    monkeypatch.setattr(examining, "_DRIFT_NUMBERS", 400 * 120)
+    who = tiny.subject()
+    drift = examining._Drift(who, tokens(TASK["test"], who))
+    assert 60 <= len(drift.base) <= 120
+
+
+def test_the_base_is_asked_once(monkeypatch):
+    tune()
+    asked = []
+    monkeypatch.setattr(examining, "score", lambda who, *_, **__: asked.append(who.name))
+    examiner = Examiner(tiny.subject(), tiny.exam(), None, tokens(TASK["test"], tiny.subject()))
+    examiner.look(None, 0, task_loss=None, learning_rate=0.0, elapsed=0.0)
+    assert asked == []
