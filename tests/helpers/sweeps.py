@@ -1,4 +1,4 @@
-"""Small sweeps: recipes that take a moment, and how two atlases or two states of a store compare."""
+"""Small sweeps: recipes that take a moment, and how two atlases or two stores compare."""
 
 from pathlib import Path
 

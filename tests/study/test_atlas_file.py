@@ -50,7 +50,7 @@ def as_format_1(extra, names):
     return [old.get(name, name) for name in names]
 
 
-def test_the_first_format_gets_the_names_of_today(small, tmp_path):
+def test_the_first_format_is_read(small, tmp_path):
     path = small.save(tmp_path / "atlas.parquet")
     rewrite(path, as_format_1)
     assert "end_base_task" in parquet.read_schema(path).names

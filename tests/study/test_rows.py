@@ -65,6 +65,6 @@ def test_unused_fields_are_not_in_the_key():
     )
 
 
-def test_another_method_is_farther_than_another_rate():
+def test_a_method_is_farther_than_a_rate():
     near, far = PLAIN.change(learning_rate=1e-2), PLAIN.change(method="lora")
     assert 0 == distance(PLAIN, PLAIN) < distance(PLAIN, near) < distance(PLAIN, far)
