@@ -157,7 +157,10 @@ def test_garbage_never_piles_up(thawed, monkeypatch):
 
 def test_a_big_model_gets_all_memory(thawed, monkeypatch):
     monkeypatch.setattr(trainer, "_trainings", count(1))
-    left, found = weakref.ref(Cyclic()), []
+    older, found = Cyclic(), []
+    left = weakref.ref(older)
+    gc.collect()  # now it is old: only a full collection looks at it
+    del older
     monkeypatch.setattr(tuning, "BIG", 1)
     monkeypatch.setattr(tuning, "announce_estimate", lambda *_: None)
     tune(on_point=lambda point: found.append(left()))
