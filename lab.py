@@ -66,7 +66,8 @@ def main(given: List[str]) -> int:
     """Do what the command line asks; return the exit code."""
     if given[:1] == ["test"]:  # before argparse, which would claim pytest's options
         set_up(["lab", "test"])
-        return become(["pytest", "-nlogical", "--maxprocesses=4", "--dist=worksteal", *given[1:]])
+        parallel = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
+        return become(["pytest", *parallel, *given[1:]])
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", nargs="?", choices=["test", "doctor"])

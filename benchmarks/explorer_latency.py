@@ -22,9 +22,9 @@ from typing import Any
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "browser")]
+sys.path[:0] = [str(ROOT / "tests" / "helpers")]
 
-import conftest  # noqa: E402 - it stands beside the browser tests
+import labpage  # noqa: E402 - it stands beside the helpers of the tests
 
 RAW = argparse.RawDescriptionHelpFormatter
 NOTEBOOK = "tests/browser/screenshots/latency.ipynb"  # git-ignored
@@ -69,7 +69,7 @@ TIMES = "() => ({shown: window.shown, key: window.keyAt})"
 class Page:
     """The notebook, with a watch on one panel."""
 
-    def __init__(self, lab: conftest.Lab, number: int):
+    def __init__(self, lab: labpage.Lab, number: int):
         self.page = lab.page
         self.box = self.page.locator(".caplab-explorer").nth(number)
         self.box.evaluate(WATCH)
@@ -103,7 +103,7 @@ def train(panel: Page, key: str) -> dict[str, float]:
     }
 
 
-def bare(lab: conftest.Lab) -> float:
+def bare(lab: labpage.Lab) -> float:
     """Run the cell with the bare loop again, and read what it took, in milliseconds."""
     cell = lab.page.locator(".jp-CodeCell").last
     prompt = cell.locator(".jp-InputPrompt")
@@ -116,7 +116,7 @@ def bare(lab: conftest.Lab) -> float:
     return 1000 * float(re.findall(r"bare: ([0-9.]+) s", cell.inner_text())[-1])
 
 
-def measure(lab: conftest.Lab, rounds: int) -> dict[str, list[float]]:
+def measure(lab: labpage.Lab, rounds: int) -> dict[str, list[float]]:
     """Train and loop in turn, then move the sliders that train nothing."""
     found: dict[str, list[float]] = {}
     keys = [("ArrowLeft", "ArrowRight")[turn % 2] for turn in range(rounds)]
@@ -131,7 +131,7 @@ def measure(lab: conftest.Lab, rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def walk(lab: conftest.Lab) -> None:
+def walk(lab: labpage.Lab) -> None:
     """Train the panel that interpolates, and wait until its way back has been walked."""
     box = lab.page.locator(".caplab-explorer").nth(2)
     box.get_by_role("button", name=re.compile("Run")).click()
@@ -151,7 +151,7 @@ TARGETS = {"first new point": 150, "the verdict on all questions": 2000}
 TARGETS |= {name: 100 for name, *_ in INSTANT}
 
 
-def open_notebook(lab: conftest.Lab) -> None:
+def open_notebook(lab: labpage.Lab) -> None:
     """Write the notebook, open it and run its cells."""
     (ROOT / NOTEBOOK).parent.mkdir(exist_ok=True)
     title = nbformat.v4.new_markdown_cell("# Latency")
@@ -181,20 +181,20 @@ def main() -> int:
 
 
 @contextmanager
-def lab() -> Iterator[conftest.Lab]:
+def lab() -> Iterator[labpage.Lab]:
     """Start JupyterLab and Chromium as the browser tests do."""
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, conftest.PROGRAMS)))
+    program = next(filter(None, map(shutil.which, labpage.PROGRAMS)))
     with (
         tempfile.TemporaryDirectory() as home,
-        conftest.started(Path(home)) as address,
+        labpage.started(Path(home)) as address,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=program, args=conftest.FLAGS)
+        browser = playwright.chromium.launch(executable_path=program, args=labpage.FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.set_default_timeout(120_000)
-        yield conftest.Lab(page, address)
+        yield labpage.Lab(page, address)
         browser.close()
 
 

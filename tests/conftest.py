@@ -1,9 +1,13 @@
-"""What several kinds of tests share."""
+"""What several kinds of tests share: the root, and the order in which workers take the files."""
 
 import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# The longest work comes first, so that no worker ends long after the others.
+LONGEST_FIRST = ("tests/browser/", "tests/notebooks/test_running.py", "tests/faults/")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside this one: each computes with one thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,3 +17,31 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside this one: each computes 
 def root() -> Path:
     """The project's folder."""
     return Path(__file__).resolve().parents[1]
+
+
+class Scheduler(LoadScopeScheduling):
+    """Give a worker whole files, whose tests share fixtures; but notebooks one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/notebooks/test_running.py"):
+            return nodeid
+        if nodeid.startswith("tests/browser/"):  # they share the server
+            return "tests/browser"
+        return nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Replace `--dist=loadfile`, which `python lab.py test` asks for."""
+    return Scheduler(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items):
+    """Order the files by what they cost, and leave the tests of a file in their order."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def rank(item):
+        names = enumerate(LONGEST_FIRST)
+        listed = [number for number, name in names if item.nodeid.startswith(name)]
+        return listed or [len(LONGEST_FIRST)], item.path not in slow
+
+    items.sort(key=rank)

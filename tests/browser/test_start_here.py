@@ -1,15 +1,12 @@
 """The first page, as a learner meets it."""
 
 import re
-from pathlib import Path
 
-import nbformat
 import pytest
-from conftest import WRITTEN, tab
+from labpage import WRITTEN, tab, write_notebook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
 FIRST = "notebooks/00_start_here.ipynb"
 
 
@@ -22,12 +19,12 @@ def ran(server, browser):
         yield lab
 
 
-def test_the_address_that_lab_py_prints_opens_the_first_lesson(lab):
+def test_the_address_opens_the_first_lesson(lab):
     lab.start()
     assert lab.text().startswith("Start here")
 
 
-def test_the_first_lesson_runs_and_shows_what_the_model_can_do(ran):
+def test_the_first_lesson_runs(ran):
     text = ran.text()
     assert re.search(r"What is the capital of France\? -> .*Paris", text)
     assert re.search(r"^overall\s", text, re.MULTILINE)
@@ -48,16 +45,13 @@ def test_nothing_leaves_this_machine(ran):
 
 
 @pytest.mark.usefixtures("set_up_by_lab_py")
-def test_no_question_stands_before_the_first_lesson(ran):
+def test_no_dialog_hides_the_first_lesson(ran):
     assert ran.page.locator(".Toastify__toast, .jp-Dialog").count() == 0
 
 
 def test_an_error_in_a_cell_fails_the_test(lab):
-    cells = [nbformat.v4.new_markdown_cell("# Broken"), nbformat.v4.new_code_cell("1 / 0")]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     broken = f"{WRITTEN}_broken.ipynb"
-    (ROOT / broken).parent.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), ROOT / broken)
+    write_notebook(broken, "Broken", ["1 / 0"])
     lab.open(broken)
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         lab.run_all()

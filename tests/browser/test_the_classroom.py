@@ -1,14 +1,10 @@
 """A learner guesses, answers, errs and asks for help, with a mouse."""
 
-from pathlib import Path
-
-import nbformat
 import pytest
-from conftest import WRITTEN
+from labpage import WRITTEN, tab, write_notebook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = f"{WRITTEN}_classroom.ipynb"
 CELLS = [
     "import caplab as cl",
@@ -21,17 +17,14 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def classroom(lab):
+@pytest.fixture(scope="module")
+def classroom(server, browser):
     """Open a notebook with one of each, and run it."""
-    cells = [nbformat.v4.new_markdown_cell("# The classroom")]
-    cells += [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    (ROOT / PAGE).parent.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), ROOT / PAGE)
-    lab.open(PAGE)
-    lab.run_all()
-    return lab
+    write_notebook(PAGE, "The classroom", CELLS)
+    with tab(server, browser) as lab:
+        lab.open(PAGE)
+        lab.run_all()
+        yield lab
 
 
 def press(classroom, name, nth=0):
@@ -42,7 +35,7 @@ def sees(classroom, text):
     classroom.page.get_by_text(text).first.wait_for()
 
 
-def test_a_learner_guesses_answers_and_gets_help(classroom):
+def test_guesses_answers_and_hints(classroom):
     press(classroom, "LoRA")
     sees(classroom, "Noted: LoRA.")
     press(classroom, "This is my guess")

@@ -41,7 +41,7 @@ def question(**changes: Any) -> dict[str, Any]:
 
 BAD_INPUTS = [
     # -- load
-    Bad("load", "no name", lambda at: cl.load(None), ("text or a path", "None")),
+    Bad("load", "no name", lambda at: cl.load(None), ("a string or a path", "None")),
     Bad("load", "an empty name", lambda at: cl.load(""), ("named by", "''")),
     Bad("load", "a misspelt name", lambda at: cl.load("./pockt"), ("no folder", "pockt")),
     Bad("load", "an empty folder", lambda at: cl.load(at.folder), ("config.json",)),
@@ -52,11 +52,11 @@ BAD_INPUTS = [
     ),
     Bad("load", "no precision", lambda at: cl.load("pocket", dtype="int3"), ("int3", "float32")),
     # -- Subject.ask
-    Bad("Subject.ask", "a number", lambda at: at.subject.ask(7), ("a text", "7")),
+    Bad("Subject.ask", "a number", lambda at: at.subject.ask(7), ("a string", "7")),
     Bad("Subject.ask", "a book", lambda at: at.subject.ask("dog " * 99), ("tokens", "Shorten")),
-    Bad("Subject.ask", "no room", lambda at: at.subject.ask("dog", 0), ("from 1 on", "0")),
+    Bad("Subject.ask", "no room", lambda at: at.subject.ask("dog", 0), ("at least 1", "0")),
     # -- exam and its parts
-    Bad("exam", "a number", lambda at: cl.exam(3), ("text or a path", "3")),
+    Bad("exam", "a number", lambda at: cl.exam(3), ("a string or a path", "3")),
     Bad("exam", "a misspelt name", lambda at: cl.exam("clasics"), ("clasics", "classics")),
     Bad("exam", "a folder", lambda at: cl.exam(at.folder), ("cannot be read",)),
     Bad("exam", "an empty file", lambda at: cl.exam(at.file("")), ("holds no question",)),
@@ -178,7 +178,7 @@ BAD_INPUTS = [
     Bad("atlas", "no Parquet", lambda at: cl.atlas(at.file("x")), ("not an atlas",)),
     Bad("Atlas.select", "no field", lambda at: cl.atlas().select(lr=1), ("'lr'", "learning_rate")),
     Bad("Atlas.select", "no value", lambda at: cl.atlas().select(rank=3), ("rank", "It has")),
-    Bad("claims.check", "unknown", lambda at: cl.claims.check("lora_wins"), ("lora_wins",)),
+    Bad("claims.measure", "unknown", lambda at: cl.claims.measure("lora_wins"), ("lora_wins",)),
     # -- the gate
     Bad("gate", "no model", lambda at: gate(at.folder, at.folder), ("config.json",)),
     Bad("gate", "budget 3", lambda at: gate(cut(at), cut(at), budget=3), ("budget", "3")),
@@ -273,7 +273,7 @@ BAD_INPUTS = [
     ),
     Bad("fine_tune", "replay of splits", lambda at: replay(at, {"train": ["a"]}), ("replay_data",)),
     Bad("fine_tune", "a rank beyond memory", lambda at: at.tune(HUGE), ("Out of memory", "rank")),
-    Bad("Run.save", "over others' weights", lambda at: at.run.save(others(at)), ("would be lost",)),
+    Bad("Run.save", "over others' weights", lambda at: at.run.save(others(at)), ("would delete it",)),
     Bad("Run.load", "an empty run.json", lambda at: cl.Run.load(no_run(at)), ("run.json", "seal")),
     Bad(
         "Run.final",

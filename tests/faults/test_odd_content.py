@@ -10,6 +10,7 @@ from drill import fault
 import caplab as cl
 from caplab.exploring.drawing import picture
 from caplab.exploring.state import Answer
+from caplab.plots.picture import MOST_ROWS
 
 
 @fault("a model was tuned, and tuned again", "what is loaded answers as what was saved")
@@ -62,7 +63,7 @@ def test_three_hundred_capabilities(at):
     assert len(report.rows) == 301
     for shown in (cl.plots.scorecard(card), cl.plots.before_after(report)):
         rows = [label.get_text() for label in shown.axes[0].get_yticklabels()]
-        assert len(rows) == cl.plots.MOST_ROWS
+        assert len(rows) == MOST_ROWS
         assert rows[-1] == "overall (300)"
         assert shown.get_size_inches()[1] < 20
 

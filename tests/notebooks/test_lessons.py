@@ -8,7 +8,7 @@ import jupytext
 import nbformat
 import pytest
 
-from caplab.teaching import checks as teaching
+from caplab.teaching import lessons as teaching
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9]*.md"))
