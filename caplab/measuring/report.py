@@ -1,47 +1,77 @@
-"""Two scorecards compared: one row per capability, and the overall row."""
+"""Two scorecards compared: a row for each capability, the overall row, and the verdict on the whole.
 
-import html
+The rules by which rows are judged stand at the head of `compare`; how the whole follows from the
+rows stands here, in `Report.verdict`.
+"""
+
 import os
 import sys
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
+from caplab.measuring.policy import ADVISORY, MUST_KEEP
+from caplab.questions.exam import OVERALL
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure, short_repr
 from caplab.support.files import read_sealed, write_sealed
+from caplab.support.tables import text_table
 from caplab.support.text import format_number, format_signed, join_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Report", "Row"]
+__all__ = ["HELD", "REGRESSED", "UNDERPOWERED", "Report", "Row"]
+
 REGRESSED, HELD, UNDERPOWERED = "REGRESSED", "HELD", "UNDERPOWERED"
-_FORMAT = "caplab report 1"
+_FORMAT = "caplab report 2"
+_OLD_FORMAT = "caplab report 1"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One capability, or all of them: before, after, the change with its interval, the verdict."""
+    """What became of one capability, or of all: the change, its intervals, the verdict.
+
+    Levels and changes are means over groups, each of which counts the same.
+    """
 
     name: str
-    n: int
+    capability: str
+    kind: str  # "chosen" among choices, or "said" in the model's own words
+    n: int  # questions
+    groups: int  # facts behind them: the independent pieces of evidence
     before: float
     after: float
     change: float
-    low: float
+    low: float  # the row's own interval: its low end decides about HELD
     high: float
-    p_value: float
+    joint_low: float  # corrected for all rows: its high end decides about REGRESSED
+    joint_high: float
+    p_value: float  # of no change; corrected as well
     verdict: str
     note: str
+    budget: float
+    tier: str
     lost: int  # questions answered right before and wrong after
     gained: int
+    collapsed: int  # questions whose right answer is still preferred, but no longer said
+    seen_loss: float  # of these groups; what is no longer said counts, too
     kept: float  # what is left of the right answer's probability, typically (geometric mean)
-    bootstrap_low: float  # the plain paired bootstrap, beside the interval that decides
-    bootstrap_high: float
+    more_groups: int | None  # that would decide, if they came out like those seen
+
+    @property
+    def possible_loss(self) -> float:
+        """Return how large a loss is not excluded: `up to .06 may be gone`."""
+        return max(0.0, -self.low)
+
+    @property
+    def is_overall(self) -> bool:
+        """Tell the rows over all capabilities from those of one."""
+        return self.capability == OVERALL
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """Two scorecards compared: one row per capability, and the overall row last."""
+    """Two scorecards compared: rows for the capabilities, then the overall rows."""
 
     rows: tuple[Row, ...]
     budget: float
@@ -50,59 +80,114 @@ class Report:
     before: str
     after: str
     exam: str
+    strict: bool = False  # every capability is treated as must-keep
 
     @property
     def overall(self) -> Row:
-        """Return the row over all questions."""
-        return self.rows[-1]
+        """Return the row over all questions: where there are two kinds, of what is said."""
+        return next(row for row in self.rows if row.is_overall)
 
     @property
     def capabilities(self) -> tuple[Row, ...]:
         """Return the rows of the single capabilities."""
-        return self.rows[:-1]
+        return tuple(row for row in self.rows if not row.is_overall)
+
+    @property
+    def deciding(self) -> tuple[Row, ...]:
+        """Return the rows that decide about the whole: all but the advisory ones."""
+        return tuple(row for row in self.rows if row.tier != ADVISORY)
 
     @property
     def regressed(self) -> list[str]:
-        """Name the rows that regressed: empty unless the verdict is REGRESSED."""
-        return [row.name for row in self.rows if row.verdict == REGRESSED]
+        """Name the deciding rows that regressed: empty unless the verdict is REGRESSED."""
+        return [row.name for row in self.deciding if row.verdict == REGRESSED]
 
     @property
     def verdict(self) -> str:
-        """Judge the whole: REGRESSED if any row is, else what the overall row says."""
-        return REGRESSED if self.regressed else self.overall.verdict
+        """Judge the whole.
+
+        REGRESSED if any deciding row is. HELD only if nothing stands in the way: every overall row
+        and every must-keep row is HELD itself, and no deciding row was seen to lose more than its
+        budget. Else UNDERPOWERED.
+        """
+        if self.regressed:
+            return REGRESSED
+        return UNDERPOWERED if self.obstacles else HELD
+
+    @property
+    def obstacles(self) -> list[str]:
+        """Say of each row that stands between the whole and HELD what is missing."""
+        return [said for row in self.deciding if (said := self._obstacle(row))]
+
+    def _obstacle(self, row: Row) -> str:
+        seen, budget = format_number(row.seen_loss), format_number(row.budget)
+        if row.verdict == REGRESSED:
+            return f"{row.name} regressed"
+        if row.seen_loss > row.budget:
+            return f"{row.name} was seen to lose {seen} (budget {budget}){_more(row)}"
+        if row.verdict == HELD or not (row.is_overall or self.strict or row.tier == MUST_KEEP):
+            return ""
+        possible = format_number(row.possible_loss)
+        return f"{row.name}: up to {possible} may be gone (budget {budget}){_more(row)}"
+
+    @property
+    def not_excluded(self) -> str:
+        """Say how much may be gone of the capabilities that are not HELD themselves."""
+        open_rows = [row for row in self.capabilities if row.verdict == UNDERPOWERED]
+        losses = [f"{format_number(row.possible_loss)} of {row.name}" for row in open_rows]
+        return f"not excluded: up to {join_words(losses)}" if losses else ""
 
     @property
     def sentence(self) -> str:
-        """Say the finding in one line."""
-        found = [
-            f"{verdict} in {join_words(names)}" for verdict, names in self._by_verdict() if names
-        ]
+        """Say the finding in one line, with the reason where it is not in the numbers."""
+        parts = [f"{self.levels}: {self.verdict} ({self.words(self.overall)})"]
+        if self.verdict == REGRESSED:
+            parts += self._by_verdict()
+            parts += [f"{row.name}: {row.note}" for row in self.deciding if _by_collapse(row)]
+        elif self.verdict == UNDERPOWERED:
+            parts += [f"in the way: {', '.join(self.obstacles)}"]
+        elif self.not_excluded:
+            parts += [self.not_excluded]
+        return "; ".join(parts)
+
+    def _by_verdict(self) -> list[str]:
+        """Name the capabilities by verdict, worst first, where there is more than one verdict."""
+        found = []
+        for verdict in (REGRESSED, UNDERPOWERED, HELD):
+            if names := [row.name for row in self.capabilities if row.verdict == verdict]:
+                found.append(f"{verdict} in {join_words(names)}")
         if len(found) > 1:
-            found[-1] = found[-1].split()[0] + " elsewhere"
-        details = found if len(found) > 1 else []
-        return "; ".join([f"{self.levels}: {self.verdict} ({self.words(self.overall)})", *details])
+            found[-1] = f"{found[-1].split()[0]} elsewhere"
+        return found if len(found) > 1 else []
 
     @property
     def levels(self) -> str:
         """Say where the whole is and was: `classics .48, was .97`."""
         what = self.exam if self.metric == "accuracy" else f"{self.metric} on {self.exam}"
-        return (
-            f"{what} {format_number(self.overall.after)}, was {format_number(self.overall.before)}"
-        )
+        after, before = map(format_number, (self.overall.after, self.overall.before))
+        return f"{what} {after}, was {before}"
 
     @property
     def conditions(self) -> str:
         """Say what was compared with what, and by which rules."""
-        joint = f", joint over {len(self.capabilities)} capabilities" * (len(self.capabilities) > 1)
+        budgets = {row.budget for row in self.rows}
+        own = "" if len(budgets) == 1 else ", some capabilities their own"
+        several = f"; REGRESSED corrected for {len(self.deciding)} rows" * (len(self.deciding) > 1)
         return (
-            f"{self.before} -> {self.after}; {self.metric}; budget {format_number(self.budget)}; "
-            f"{100 * self.confidence:.4g} % intervals{joint}"
+            f"{self.before} -> {self.after}; {self.metric}; budget {format_number(self.budget)}"
+            f"{own}; {100 * self.confidence:.4g} % intervals{several}"
         )
 
     def words(self, row: Row) -> str:
         """Say how a row changed: `-.49, 95 % from -.55 to -.42`."""
-        change, level = self.written(row.change), f"{100 * self.confidence:.4g} %"
-        return f"{change}, {level} from {self.written(row.low)} to {self.written(row.high)}"
+        change, low, high = map(self.format_change, (row.change, row.low, row.high))
+        return f"{change}, {100 * self.confidence:.4g} % from {low} to {high}"
+
+    def format_change(self, value: float) -> str:
+        """Write a change as this metric is read: `-.49`, or `-99 %` of where it started."""
+        if self.metric != "probability":
+            return format_signed(value)
+        return f"{100 * value:+.{1 if -1 < value < -0.99 else 0}f} %"
 
     def __getitem__(self, name: str) -> Row:
         for row in self.rows:
@@ -137,88 +222,73 @@ class Report:
         """Read a report that `save` wrote."""
         data = read_sealed(path, "report")
         with explaining_failure(f"{os.fspath(path)} is not a report"):
-            if data.pop("format", None) != _FORMAT:
+            found = data.pop("format", None)
+            if found == _OLD_FORMAT:
+                raise BadInput(
+                    f"{os.fspath(path)} was judged by the rules of caplab 0.1, which called losses "
+                    "HELD. Judge the scorecards again: compare(before, after).save(path), or "
+                    "caplab gate before.json after.json --json OUT."
+                )
+            if found != _FORMAT:
                 raise BadInput(f"{os.fspath(path)} is not a report of this version of caplab.")
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
 
-    def written(self, value: float) -> str:
-        """Write a change as this metric is read: `-.49`, or `-99 %` of where it started."""
-        if self.metric != "probability":
-            return format_signed(value)
-        return f"{100 * value:+.{1 if -1 < value < -0.99 else 0}f} %"
-
-    def _by_verdict(self) -> list[tuple[str, list[str]]]:
-        return [
-            (verdict, [row.name for row in self.capabilities if row.verdict == verdict])
-            for verdict in (REGRESSED, UNDERPOWERED, HELD)
-        ]
-
     def __repr__(self) -> str:
-        return "\n".join([*_text_table(self), "", self.sentence, *_notes(self), self.conditions])
+        table = text_table([_COLUMNS, *(self._cells(row) for row in self.rows)], _WORDS)
+        return "\n".join([*table, "", self.sentence, *self._notes(), self.conditions])
 
     def _repr_html_(self) -> str:
-        return _html_table(self)
+        """Write the table for a notebook; colours are inherited, so that dark themes work."""
+        head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
+        rows = "".join(map(self._html_row, self.rows))
+        notes = "".join(f"<div>{escape(note)}</div>" for note in self._notes())
+        return (
+            f"<div><b>{escape(self.sentence)}</b>"
+            '<table style="margin:.5em 0;color:inherit;font:inherit">'
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f'<div style="opacity:.75">{notes}{escape(self.conditions)}</div></div>'
+        )
+
+    def _html_row(self, row: Row) -> str:
+        name, *numbers, verdict = map(escape, self._cells(row))
+        badge = f"background:{_BADGES[row.verdict]};color:#fff;padding:.1em .5em;border-radius:.6em"
+        right = '<td style="text-align:right;padding:.2em .6em">'
+        cells = "".join(f"{right}{number}</td>" for number in numbers)
+        return (
+            f'<tr title="{escape(row.note)}"><th style="text-align:left">{name}</th>{cells}'
+            f'<td style="text-align:left"><span style="{badge}">{verdict}</span></td></tr>'
+        )
+
+    def _cells(self, row: Row) -> list[str]:
+        p = "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}".removeprefix("0")
+        change, low, high = map(self.format_change, (row.change, row.low, row.high))
+        marks = {MUST_KEEP: " (must-keep)", ADVISORY: " (advisory)"}
+        name = row.name + marks.get(row.tier, "")
+        levels = [format_number(row.before), format_number(row.after), change, f"{low} to {high}"]
+        counts = [str(row.lost), str(row.gained), format_number(row.kept), p]
+        return [name, str(row.n), str(row.groups), *levels, *counts, row.verdict]
+
+    def _notes(self) -> list[str]:
+        """Say each note once, behind the names of all rows that it is about."""
+        notes = dict.fromkeys(row.note for row in self.rows if row.note)
+        names = {note: [row.name for row in self.rows if row.note == note] for note in notes}
+        return [f"{join_words(names[note])}: {note}" for note in notes]
 
 
-_COLUMNS = ["capability", "n", "before", "after", "change", "interval"]
+_COLUMNS = ["capability", "n", "groups", "before", "after", "change", "interval"]
 _COLUMNS += ["lost", "gained", "kept", "p", "verdict"]
-
-
-def _cells(report: Report, row: Row) -> list[str]:
-    p = "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}".removeprefix("0")
-    change, low, high = (report.written(value) for value in (row.change, row.low, row.high))
-    levels, interval = (
-        [format_number(row.before), format_number(row.after), change],
-        f"{low} to {high}",
-    )
-    counts = [str(row.lost), str(row.gained), format_number(row.kept), p, row.verdict]
-    return [row.name, str(row.n), *levels, interval, *counts]
-
-
-def _text_table(report: Report) -> list[str]:
-    """Align the cells: words to the left, numbers to the right."""
-    lines = [_COLUMNS, *(_cells(report, row) for row in report.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    words = (0, len(_COLUMNS) - 1)
-    return [
-        "  ".join(
-            cell.ljust(width) if column in words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-
-
-def _notes(report: Report) -> list[str]:
-    """Say each note once, behind the names of all rows that it is about."""
-    notes = dict.fromkeys(row.note for row in report.rows if row.note)
-    return [
-        f"{join_words([r.name for r in report.rows if r.note == note])}: {note}" for note in notes
-    ]
-
-
+_WORDS = (0, len(_COLUMNS) - 1)
 _BADGES = {REGRESSED: "#b3261e", HELD: "#1b7a56", UNDERPOWERED: "#666"}  # white text reads on each
 
 
-def _html_table(report: Report) -> str:
-    """Write the table for a notebook; colours are inherited, so that dark themes work."""
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-    rows = "".join(_html_row(report, row) for row in report.rows)
-    notes = "".join(f"<div>{html.escape(note)}</div>" for note in _notes(report))
-    return (
-        f"<div><b>{html.escape(report.sentence)}</b>"
-        '<table style="margin:.5em 0;color:inherit;font:inherit">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f'<div style="opacity:.75">{notes}{html.escape(report.conditions)}</div></div>'
-    )
+def _more(row: Row) -> str:
+    """Say how many more groups would decide, where that is known."""
+    if row.more_groups is None:
+        return ""
+    groups = "1 more group" if row.more_groups == 1 else f"{row.more_groups} more groups"
+    return f", {groups} would decide"
 
 
-def _html_row(report: Report, row: Row) -> str:
-    name, *numbers, verdict = map(html.escape, _cells(report, row))
-    badge = f"background:{_BADGES[row.verdict]};color:#fff;padding:.1em .5em;border-radius:.6em"
-    right = '<td style="text-align:right;padding:.2em .6em">'
-    cells = "".join(f"{right}{number}</td>" for number in numbers)
-    return (
-        f'<tr title="{html.escape(row.note)}"><th style="text-align:left">{name}</th>{cells}'
-        f'<td style="text-align:left"><span style="{badge}">{verdict}</span></td></tr>'
-    )
+def _by_collapse(row: Row) -> bool:
+    """Tell a row that regressed for what is no longer said, and not by counting."""
+    return row.verdict == REGRESSED and not row.joint_high < -row.budget

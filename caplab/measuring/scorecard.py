@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Scorecard"]
-_FORMAT = {"format": "caplab scorecard", "version": 1}
+_FORMAT = {"format": "caplab scorecard", "version": 2}
+_READABLE = (1, 2)  # version 1 knew no groups: each of its questions is a group of its own
 
 
 def _is_count(value: Any) -> bool:
@@ -36,6 +37,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
     "text_losses": lambda pair: (
         isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and _is_count(pair[1])
     ),
+    "group": lambda name: name is None or isinstance(name, str),
 }
 
 
@@ -51,6 +53,7 @@ class Scorecard:
     loglikelihoods: tuple[tuple[float, ...], ...]  # of each choice, summed over its tokens
     characters: tuple[tuple[int, ...], ...]  # in each choice
     text_losses: tuple[tuple[float, int], ...] = ()  # nats and predicted tokens of each text
+    group: tuple[str | None, ...] = ()  # the fact behind each question; none: a group of its own
 
     def __post_init__(self) -> None:
         whose = f"The scorecard of {short_repr(self.subject)}"
@@ -75,6 +78,27 @@ class Scorecard:
             raise BadInput(f"{whose} has an answer out of range.")
         if not shape:
             raise BadInput(f"{whose} has no questions.")
+        if len(self.group) not in (0, len(shape)):
+            raise BadInput(f"{whose} does not have one group per item.")
+
+    @property
+    def questions(self) -> list[tuple[Any, ...]]:
+        """Return what must agree of two scorecards of one exam, item by item."""
+        return list(zip(self.capability, self.answer, strict=True))
+
+    @property
+    def groups(self) -> list[str]:
+        """Name the group of each item; one without is a group of its own."""
+        names = self.group or (None,) * len(self.answer)
+        return [f"item {n}" if name is None else f"group {name}" for n, name in enumerate(names)]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Tell for each item whether the answer was "said", or "chosen" among choices.
+
+        Of an answer that was said only right or wrong is known: log-likelihoods of 0 and -inf.
+        """
+        return ["said" if {*found} == {0.0, -math.inf} else "chosen" for found in self.loglikelihoods]
 
     @property
     def chosen(self) -> list[int]:
@@ -132,7 +156,7 @@ class Scorecard:
         require_type(exam, (Exam, type(None)), "to_pandas takes the Exam that was answered")
         if exam is not None and exam.fingerprint != self.fingerprint:
             raise BadInput(f"These answers were given to {self.exam!r}, not to {exam.name!r}.")
-        columns: dict[str, Any] = {"capability": self.capability}
+        columns: dict[str, Any] = {"capability": self.capability, "group": self.groups}
         if exam is not None:
             columns["prompt"] = [question.prompt for question in exam.questions]
             columns["expected"] = [question.choices[question.answer] for question in exam.questions]
@@ -151,7 +175,7 @@ class Scorecard:
         found = read_sealed(path, "scorecard")
         with explaining_failure(f"{path} is not a scorecard"):
             stamp = {key: found.pop(key, None) for key in _FORMAT}
-            if stamp != _FORMAT:
+            if stamp["format"] != _FORMAT["format"] or stamp["version"] not in _READABLE:
                 raise ValueError(f"it is marked {stamp}, and this version reads {_FORMAT}")
             return cls(**found)
 

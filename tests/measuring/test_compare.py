@@ -1,241 +1,329 @@
 import math
-import subprocess
-import sys
-import tracemalloc
 from dataclasses import replace
-from functools import cache
 
-import caplab.stats as stats
 import numpy as np
 import pytest
+from answers_made import CLASSICS, card, flipped, known, pair, spoken
 from scipy.stats import binom, binomtest
 
-from caplab.measuring.compare import compare
-from caplab.measuring.intervals import bootstrap, wilson
-from caplab.measuring.power import items_needed, power
-from caplab.measuring.scorecard import Scorecard
+from caplab.measuring.compare import METRICS, compare
+from caplab.measuring.policy import Policy
 from caplab.support.errors import BadInput
 
-CLASSICS = {"capitals": 60, "arithmetic": 60, "how-to": 40, "opposites": 40, "sounds": 32}
+COUNTED = ("accuracy", "accuracy_norm")
 
 
-def card(margins, said=None, sizes=CLASSICS, subject="pocket", fingerprint="f00d"):
-    """Make a scorecard from each item's log-odds of the right answer against the best wrong one."""
-    said = np.full(len(margins), -0.2) if said is None else said
-    answer = tuple(item % 4 for item in range(len(margins)))
-    rows = []
-    for margin, right, place in zip(margins, said, answer, strict=True):
-        row = [right - margin - step for step in (0.0, 0.5, 1.0)]
-        rows.append(tuple(map(float, (*row[:place], right, *row[place:]))))
-    return Scorecard(
-        subject=subject,
-        exam="classics",
-        fingerprint=fingerprint,
-        capability=tuple(name for name, n in sizes.items() for _ in range(n)),
-        answer=answer,
-        loglikelihoods=tuple(rows),
-        characters=((5, 5, 5, 5),) * len(margins),
-    )
+# ---------------------------------------------------------------- counting decides
 
 
-def known(rng, sizes=CLASSICS):
-    """Margins of a base that knows its classics well."""
-    return rng.normal(6, 2, sum(sizes.values())).clip(min=0.5)
+@pytest.mark.parametrize(
+    ("budget", "least"), [(0.02, (183, 277, 359)), (0.05, (72, 110, 142)), (0.1, (36, 54, 70))]
+)
+def test_least_groups_for_held(budget, least):
+    for lost, n in enumerate(least):
+        assert compare(*pair(n, lost), budget=budget).verdict == "HELD"
+        assert compare(*pair(n - 1, lost), budget=budget).verdict == "UNDERPOWERED"
 
 
-def flipped(margins, items):
-    """The same margins, with the answers to some items turned from right to wrong or back."""
-    margins = np.array(margins)
-    margins[items] *= -1
-    return margins
+def test_an_identical_copy_is_no_evidence_on_a_small_exam():
+    before, _ = pair(30)
+    report = compare(before, replace(before, subject="copy"))
+    assert (report.overall.change, report.verdict) == (0, "UNDERPOWERED")
+    assert compare(card(np.ones(232)), card(np.ones(232))).verdict == "HELD"
 
 
-def small(n, lost=0, gained=0, knew=None):
-    """Before and after of one capability of n items: `knew` right, then some lost, some gained."""
-    sizes, knew = {"capitals": n}, n - gained if knew is None else knew
-    before = np.where(np.arange(n) < knew, 3.0, -3.0)
-    after = flipped(before, [*range(lost), *range(knew, knew + gained)])
-    return card(before, sizes=sizes), card(0.4 * after, sizes=sizes)  # less sure: no acquittal
+def test_a_share_among_choices_acquits_nothing():
+    before, after = pair(30)
+    for metric in METRICS:
+        assert compare(before, after, metric=metric).verdict != "HELD"
+    for metric in ("share", "probability"):
+        base, _ = pair(2000)
+        large = compare(base, base, metric=metric)
+        assert large.verdict == "UNDERPOWERED"
+        assert "cannot acquit" in large.overall.note
 
 
-# ---------------------------------------------------------------- the three verdicts
-
-
-def test_an_untouched_copy_differs_by_exactly_nothing_and_held():
-    base = card(known(np.random.default_rng(0)))
-    for metric in stats.METRICS:
-        report = compare(base, replace(base, subject="copy"), metric=metric)
-        assert {row.change for row in report.rows} == {0.0}
-        assert {row.verdict for row in report.rows} == {"HELD"}
-
-
-def test_an_untouched_copy_held_on_the_smallest_exam_and_on_a_base_that_only_guesses():
-    for n, knew in ((1, 1), (10, 8), (40, 10)):
-        before, _ = small(n, knew=knew)
-        assert compare(before, before).verdict == "HELD"
-
-
-def test_one_destroyed_capability_regressed_and_the_others_held():
-    rng = np.random.default_rng(1)
-    margins = known(rng)
-    after = margins + rng.normal(-0.1, 0.1, len(margins))
-    after[60:120] = rng.normal(-1, 3, 60)
-    report = compare(card(margins), card(after))
+def test_one_destroyed_capability_regressed():
+    margins = known(np.random.default_rng(1))
+    report = compare(card(margins), card(flipped(margins, range(60, 95))))
     assert report.regressed == ["arithmetic", "overall"]
-    assert {row.verdict for row in report.capabilities if row.name != "arithmetic"} == {"HELD"}
-    assert report.verdict == "REGRESSED"
+    assert report["capitals"].verdict == "UNDERPOWERED"
 
 
-def test_a_small_drop_on_a_small_exam_is_underpowered():
-    report = compare(*small(10, lost=1))
-    assert report.verdict == "UNDERPOWERED"
-    assert "189 items" in report.overall.note  # the least that can exclude a drop beyond .02
-    assert compare(*small(10, lost=10)).verdict == "REGRESSED"
+def test_a_wider_budget_forgives_more():
+    before, after = pair(300, lost=30)
+    verdicts = [compare(before, after, budget=budget).verdict for budget in (0.05, 0.1, 0.2)]
+    assert verdicts == ["REGRESSED", "UNDERPOWERED", "HELD"]
 
 
-def test_a_drop_within_the_budget_is_no_regression_and_a_wider_budget_forgives_more():
-    before, after = small(300, lost=30)
-    assert compare(before, after, budget=0.05).verdict == "REGRESSED"
-    assert compare(before, after, budget=0.1).verdict == "UNDERPOWERED"
-    assert compare(before, after, budget=0.2).verdict == "HELD"
-
-
-def test_every_verdict_says_on_which_side_of_the_budget_line_the_interval_lies():
+def test_the_verdict_follows_from_the_interval():
     for lost in range(0, 200, 5):
-        row = compare(*small(200, lost=lost), budget=0.2).overall
-        expected = "HELD" if row.low >= -0.2 else "REGRESSED" if row.high < -0.2 else "UNDERPOWERED"
-        assert row.verdict == expected
+        row = compare(*pair(200, lost), budget=0.2).overall
+        expected = "HELD" if row.low >= -0.2 else "UNDERPOWERED"
+        assert row.verdict == ("REGRESSED" if row.joint_high < -0.2 else expected)
 
 
-def test_interval_and_exact_test_never_contradict_each_other():
-    for lost in range(0, 30, 2):
-        for gained in range(0, 30 - lost, 3):
-            row = compare(*small(30, lost, gained), budget=0).overall
+def test_the_default_budget_is_five_in_a_hundred():
+    assert compare(*pair(80)).budget == 0.05
+
+
+# ---------------------------------------------------------------- what is no longer said
+
+
+def collapsed(count, n=60, kept=0.01):
+    """All still preferred; some of the right answers keep a hundredth of their probability."""
+    margins, sizes = np.full(n, 3.0), {"capitals": n}
+    said = np.where(np.arange(n) < count, -0.2 + math.log(kept), -0.2)
+    return card(margins, sizes=sizes), card(margins, said=said, sizes=sizes)
+
+
+def test_answers_no_longer_said_convict():
+    report = compare(*collapsed(20))
+    assert report.overall.change == 0
+    assert report.verdict == "REGRESSED"
+    assert "20 of 60 right answers are preferred, but no longer said" in report.sentence
+    assert report.overall.collapsed == 20
+
+
+def test_a_few_answers_no_longer_said_stand_in_the_way():
+    report = compare(*collapsed(20, n=300))
+    assert report.overall.verdict == "HELD"
+    assert report.verdict == "UNDERPOWERED"
+    assert "seen to lose .07" in report.sentence
+
+
+def test_probability_that_falls_less_is_no_collapse():
+    assert compare(*collapsed(60, kept=0.11)).overall.collapsed == 0
+
+
+def test_answers_the_base_would_not_have_said_are_left_out():
+    """SmolLM2 gives a bare "Tokyo" .001: harmless changes of form move that tenfold."""
+    margins, sizes = np.full(300, 3.0), {"capitals": 300}
+    before = card(margins, said=np.full(300, math.log(0.001)), sizes=sizes)
+    after = card(margins, said=np.full(300, math.log(0.00001)), sizes=sizes)
+    assert compare(before, after).verdict == "HELD"
+
+
+def test_the_whole_answer_counts_however_long():
+    before, after = collapsed(60)
+    long = {"characters": ((40, 40, 40, 40),) * 60}
+    assert compare(replace(before, **long), replace(after, **long)).verdict == "REGRESSED"
+
+
+def test_an_impossible_answer_counts_as_lost():
+    margins = known(np.random.default_rng(4))
+    after = replace(card(margins), loglikelihoods=tuple((-math.inf,) * 4 for _ in margins))
+    for metric in METRICS:
+        assert compare(card(margins), after, metric=metric).verdict == "REGRESSED"
+
+
+# ---------------------------------------------------------------- said and chosen apart
+
+
+def mixed(spoken_lost, chosen_lost=0, n=150):
+    """Half of the questions say right or wrong only, the other half have choices."""
+    sizes = {"capitals": n}
+    old, new = spoken(np.ones(n), sizes), spoken(np.arange(n) >= spoken_lost, sizes)
+    before, after = pair(n, chosen_lost)
+    four = {"answer": before.answer, "characters": before.characters}
+    assert four["answer"]
+
+    def joined(one, other):
+        fields = ("capability", "answer", "loglikelihoods", "characters")
+        return replace(one, **{f: getattr(one, f) + getattr(other, f) for f in fields})
+
+    return joined(old, before), joined(new, after)
+
+
+def test_said_and_chosen_have_rows_of_their_own():
+    report = compare(*mixed(0))
+    names = ["capitals, said", "capitals, chosen", "overall, said", "overall, chosen"]
+    assert [row.name for row in report.rows] == names
+    assert report.overall.name == "overall, said"
+    assert report.verdict == "HELD"
+
+
+def test_a_loss_in_what_is_said_does_not_hide_behind_choices():
+    report = compare(*mixed(9))
+    assert report["overall, chosen"].verdict == "HELD"
+    assert report["overall, said"].verdict == "UNDERPOWERED"
+    assert report.verdict == "UNDERPOWERED"
+
+
+def test_written_answers_have_no_level_of_chance():
+    sizes = {"capitals": 80}
+    before, after = spoken(np.arange(80) < 8, sizes), spoken(np.arange(80) < 8, sizes)
+    assert "never knew" not in compare(before, after).overall.note
+
+
+# ---------------------------------------------------------------- groups
+
+
+def test_phrasings_of_one_fact_are_one_piece_of_evidence():
+    groups = [f"fact {n // 4}" for n in range(80)]
+    alone, grouped = compare(*pair(80)), compare(*pair(80, group=groups))
+    assert (alone.overall.groups, grouped.overall.groups) == (80, 20)
+    assert (alone.verdict, grouped.verdict) == ("HELD", "UNDERPOWERED")
+
+
+def test_groups_of_one_are_no_groups():
+    plain, named = compare(*pair(80, 2, 1)), compare(*pair(80, 2, 1, group=[str(n) for n in range(80)]))
+    assert plain == named
+
+
+def test_a_row_weighs_groups_equally():
+    groups = ["France"] * 9 + ["Spain"]
+    row = compare(*pair(10, lost=9, group=groups), budget=0.5).overall
+    assert (row.change, row.after) == (-0.5, 0.5)
+
+
+def test_cards_with_different_groups_are_refused():
+    before, after = pair(4)
+    with pytest.raises(BadInput, match="different groups"):
+        compare(before, replace(after, group=("a", "a", "b", "b")))
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def test_to_convict_correct_to_acquit_do_not():
+    report = compare(card(np.ones(232)), card(np.ones(232)))
+    for row in report.rows:
+        assert row.joint_low < row.low <= row.high < row.joint_high
+    single = compare(*pair(80)).overall  # one capability is the whole: nothing to correct
+    assert (single.joint_low, single.joint_high) == (single.low, single.high)
+
+
+def test_p_values_are_exact_and_corrected():
+    margins = known(np.random.default_rng(5))
+    report = compare(card(margins), card(flipped(margins, range(9))))
+    exact = binomtest(9, 9).pvalue
+    assert report["capitals"].p_value == pytest.approx(6 * exact, rel=1e-4)
+    assert report["sounds"].p_value == 1
+
+
+def test_interval_and_p_value_agree():
+    for lost in range(0, 30, 3):
+        for gained in range(0, 30 - lost, 4):
+            row = compare(*pair(30, lost, gained), budget=0).overall
             assert (row.low <= 0 <= row.high) == (row.p_value > 0.05)
 
 
-def test_small_losses_of_probability_acquit_where_counting_answers_cannot():
-    base = known(np.random.default_rng(2))
-    report = compare(card(base), card(base - 0.05))
-    assert report["sounds"].low < -0.1
-    assert report["sounds"].verdict == "HELD"
-    assert compare(card(base), card(base - 2.5))["sounds"].verdict == "UNDERPOWERED"
+def refunds(lost, n=8, others=60):
+    """Five capabilities are intact; the sixth is small and loses some."""
+    sizes = {name: others for name in "abcde"} | {"refunds": n}
+    margins, first = np.ones(5 * others + n), 5 * others
+    after = flipped(margins, first + np.arange(lost))
+    return card(margins, sizes=sizes), card(after, sizes=sizes)
 
 
-def test_probability_does_not_acquit_a_handful_of_items():
-    sizes = {"capitals": stats.FEWEST - 1}
-    base = known(np.random.default_rng(2), sizes)
-    assert (
-        compare(card(base, sizes=sizes), card(base - 0.01, sizes=sizes)).verdict == "UNDERPOWERED"
+def test_a_small_destroyed_capability_stops_the_whole():
+    report = compare(*refunds(6), budget=0.05)
+    assert report.overall.verdict == "HELD"
+    assert report.verdict != "HELD"
+
+
+def test_a_watched_capability_is_reported_as_not_excluded():
+    report = compare(*refunds(0))
+    assert report.verdict == "HELD"
+    assert "not excluded: up to" in report.sentence
+    assert ".37 of refunds" in report.sentence
+
+
+def test_must_keep_has_to_be_held_itself():
+    policy = Policy(capability={"refunds": {"tier": "must-keep"}})
+    report = compare(*refunds(0), policy=policy)
+    assert report.verdict == "UNDERPOWERED"
+    assert "refunds: up to .37 may be gone (budget .05), 64 more groups would decide" in (
+        report.sentence
     )
+    assert compare(*refunds(0, n=72), policy=policy).verdict == "HELD"
 
 
-def test_gains_of_probability_elsewhere_do_not_acquit_losses():
-    """A model that grows surer of easy answers while hard ones slip away has lost something."""
-    sizes, easy = {"a": 200}, np.arange(200) < 150
-    before, after = np.where(easy, 1.0, 0.5), np.where(easy, 3.0, 0.1)
-    after[-3:] = -0.1
-    before, after = card(before, sizes=sizes), card(after, sizes=sizes)
-    assert compare(before, after, metric="share").verdict == "HELD"
+def test_strict_makes_all_must_keep():
+    assert compare(*refunds(0)).verdict == "HELD"
+    assert compare(*refunds(0), strict=True).verdict == "UNDERPOWERED"
+
+
+def test_advisory_never_decides():
+    policy = Policy(capability={"refunds": {"tier": "advisory"}})
+    lost = refunds(9, n=9, others=80)
+    report = compare(*lost, policy=policy)
+    assert report["refunds"].verdict == "REGRESSED"
+    assert (report.regressed, report.verdict) == ([], "HELD")
+    assert compare(*lost).verdict == "REGRESSED"
+
+
+def test_a_capability_may_have_its_own_budget():
+    before, after = refunds(4, n=60)
+    generous = Policy(capability={"refunds": {"budget": 0.3}})
     assert compare(before, after).verdict == "UNDERPOWERED"
+    assert compare(before, after, policy=generous).verdict == "HELD"
 
 
-# ---------------------------------------------------------------- floors
+def test_more_groups_would_decide():
+    row = compare(*pair(50)).overall
+    assert row.more_groups == 22
+    losing = compare(*pair(20, lost=3)).overall
+    assert losing.verdict == "UNDERPOWERED"
+    more = losing.more_groups
+    assert compare(*pair(20 + more, lost=round(3 * (20 + more) / 20))).verdict == "REGRESSED"
+    assert compare(*pair(40, lost=2)).overall.more_groups is None  # exactly the budget
 
 
-def test_a_collapse_of_a_small_probability_does_not_pass_as_a_small_change():
+# ---------------------------------------------------------------- floors and other metrics
+
+
+def test_a_base_at_chance_has_nothing_to_lose():
+    row = compare(*pair(400, lost=1, gained=1, knew=104), budget=0.2).overall
+    assert row.low > -0.2
+    assert row.verdict == "UNDERPOWERED"
+    assert "never knew" in row.note
+
+
+def test_a_collapse_of_probability_is_a_ratio():
     margins = known(np.random.default_rng(3))
     before = card(margins, said=np.full(len(margins), math.log(0.09)))
     after = card(margins, said=np.full(len(margins), math.log(0.0005)))
     row = compare(before, after, metric="probability").overall
     assert row.verdict == "REGRESSED"
     assert row.change == pytest.approx(0.0005 / 0.09 - 1)
-    by_accuracy = compare(before, after).overall
-    assert (by_accuracy.change, by_accuracy.verdict) == (0, "REGRESSED")
-    assert "no longer said" in by_accuracy.note
-    assert by_accuracy.kept == pytest.approx(0.0005 / 0.09)
+    assert compare(before, after).overall.kept == pytest.approx(0.0005 / 0.09)
 
 
-def test_long_answers_are_not_called_collapsed_for_their_length():
-    margins = known(np.random.default_rng(3))
-    before, after = card(margins), card(margins, said=np.full(len(margins), -5.0))
-    assert compare(before, after).verdict == "REGRESSED"
-    sentences = {"characters": ((40, 40, 40, 40),) * len(margins)}
-    assert compare(replace(before, **sentences), replace(after, **sentences)).verdict == "HELD"
+def test_share_is_on_the_scale_of_accuracy():
+    margins = known(np.random.default_rng(9))
+    before, after = card(margins), card(margins, said=np.full(len(margins), -0.2 + math.log(0.5)))
+    row = compare(before, after, metric="probability").overall
+    assert (row.before, row.change) == pytest.approx((math.exp(-0.2), -0.5))
+    assert compare(before, after, metric="share").overall.change == pytest.approx(0)
 
 
-def test_a_base_at_chance_has_nothing_to_lose():
-    before, after = small(400, lost=1, gained=1, knew=104)
-    row = compare(before, after, budget=0.2).overall
-    assert row.low > -0.2
-    assert row.verdict == "UNDERPOWERED"
-    assert "never knew" in row.note
+def test_accuracy_norm_divides_by_length():
+    before, after = pair(30)
+    sizes = {"answer": (0,) * 30, "characters": ((1, 100, 100, 100),) * 30}
+    before, after = replace(before, **sizes), replace(after, **sizes)
+    row = compare(before, after, metric="accuracy_norm").overall
+    assert row.after == np.mean(after.correct_norm)
 
 
-def test_an_answer_that_became_impossible_counts_as_a_loss():
-    margins = known(np.random.default_rng(4))
-    after = card(margins, said=np.full(len(margins), -math.inf))
-    after = replace(after, loglikelihoods=tuple((-math.inf,) * 4 for _ in margins))
-    for metric in stats.METRICS:
-        assert compare(card(margins), after, metric=metric).verdict == "REGRESSED"
-
-
-# ---------------------------------------------------------------- the numbers behind them
-
-
-def test_score_interval_agrees_with_a_published_example():
-    """Airway data of Bentur et al., interval of Tango (1998) in Fagerland et al. (2014)."""
-    assert stats._score_interval(7, 1, 21, 0.05) == pytest.approx((-0.517, -0.026), abs=5e-4)
-
-
-def test_score_interval_keeps_its_width_where_a_bootstrap_has_none():
-    row = compare(*small(40)).overall
-    assert (row.bootstrap_low, row.bootstrap_high) == (0, 0)
-    assert row.low == pytest.approx(-0.0876, abs=1e-4)
-
-
-def test_p_value_is_the_exact_mcnemar_test_corrected_for_the_number_of_capabilities():
-    margins = known(np.random.default_rng(5))
-    report = compare(card(margins), card(flipped(margins, range(9))))
-    exact = binomtest(9, 9).pvalue
-    assert report["capitals"].p_value == pytest.approx(5 * exact)
-    assert report.overall.p_value == pytest.approx(exact)
-    assert report["sounds"].p_value == 1
-
-
-def test_bootstrap_agrees_with_student_on_well_behaved_differences():
-    values = np.random.default_rng(6).normal(size=200)
-    reach = 1.972 * values.std(ddof=1) / math.sqrt(200)
-    expected = (values.mean() - reach, values.mean() + reach)
-    assert bootstrap(values) == pytest.approx(expected, abs=0.02)
-    assert bootstrap(values, seed=1) != bootstrap(values) == bootstrap(values)
-
-
-def test_exams_of_many_thousand_items_need_little_memory():
-    values = np.random.default_rng(6).normal(size=20_000)
-    tracemalloc.start()
-    bootstrap(values, resamples=400)
-    stats._sign_flip_test(values, seed=0)
-    assert tracemalloc.get_traced_memory()[1] < 60e6
-    tracemalloc.stop()
-
-
-def test_swapping_before_and_after_mirrors_the_report():
+def test_swapping_before_and_after_mirrors():
     rng = np.random.default_rng(7)
     before, after = card(known(rng) - 4), card(known(rng) - 5)
     there, back = compare(before, after), compare(after, before)
     for row, mirrored in zip(there.rows, back.rows, strict=True):
         assert (row.low, row.high) == pytest.approx((-mirrored.high, -mirrored.low))
-        assert (row.change, row.lost) == (-mirrored.change, mirrored.gained)
+        assert (row.change, row.lost) == pytest.approx((-mirrored.change, mirrored.gained))
 
 
 def test_the_order_of_items_changes_nothing():
     rng = np.random.default_rng(8)
-    before, after = card(known(rng)), card(known(rng) - 3)
-    order = rng.permutation(len(before.answer))
+    groups = [f"{n // 3}" for n in range(232)]
+    before, after = card(known(rng), group=groups), card(known(rng) - 3, group=groups)
+    order = rng.permutation(232)
 
     def shuffled(one):
-        fields = ("capability", "answer", "loglikelihoods", "characters")
+        fields = ("capability", "answer", "loglikelihoods", "characters", "group")
         return replace(one, **{f: tuple(getattr(one, f)[i] for i in order) for f in fields})
 
     report, other = compare(before, after), compare(shuffled(before), shuffled(after))
@@ -244,244 +332,53 @@ def test_the_order_of_items_changes_nothing():
         assert other[name].verdict == report[name].verdict
 
 
-def test_probability_is_compared_as_a_ratio_and_share_on_the_scale_of_accuracy():
-    margins = known(np.random.default_rng(9))
-    before, after = card(margins), card(margins, said=np.full(len(margins), -0.2 + math.log(0.5)))
-    row = compare(before, after, metric="probability").overall
-    assert (row.before, row.change) == pytest.approx((math.exp(-0.2), -0.5))
-    assert compare(before, after, metric="share").overall.change == pytest.approx(0)
-
-
-def test_accuracy_norm_divides_by_the_length_of_the_choices():
-    before, after = small(30, lost=0)
-    stretched = replace(after, characters=((1, 100, 100, 100),) * 30)
-    after = replace(stretched, answer=(0,) * 30)
-    before = replace(before, answer=(0,) * 30, characters=stretched.characters)
-    assert compare(before, after, metric="accuracy_norm").overall.after == np.mean(
-        after.correct_norm
-    )
-
-
 # ---------------------------------------------------------------- do the rates hold?
 
 
-def outcomes(n, loss, gain):
-    """All counts of lost and gained that can matter, with their probabilities."""
-    lost, gained = np.meshgrid(stats._outcomes(n, loss), stats._outcomes(n, gain), indexing="ij")
-    lost, gained = lost[lost + gained <= n], gained[lost + gained <= n]
-    return lost, gained, binom.pmf(lost, n, loss) * binom.pmf(gained, n - lost, gain / (1 - loss))
+def rates(n, loss, gain, budget):
+    """Return how often one capability of n is called HELD and REGRESSED: exactly, by compare."""
+    held = regressed = 0.0
+    for lost in range(int(binom.isf(1e-7, n, loss + gain)) + 1):
+        for gained in range(int(binom.isf(1e-7, n, gain)) + 1 if gain else 1):
+            if lost + gained <= n:
+                chance = binom.pmf(lost, n, loss + gain)
+                chance *= binom.pmf(gained, n - lost, gain / (1 - loss - gain)) if gain else 1
+                verdict = compare(*pair(n, lost, gained), budget=budget).verdict
+                held += chance * (verdict == "HELD")
+                regressed += chance * (verdict == "REGRESSED")
+    return held, regressed
 
 
-@pytest.mark.parametrize("n", [24, 64, 260])
-@pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
-def test_intervals_cover_the_true_change(n, alpha):
-    """Exactly, over all outcomes: never far below the stated level, and above it on average."""
-    covered = []
-    for drop in (0, 0.02, 0.05, 0.3):
-        for gain in (0, 0.01, 0.05):
-            lost, gained, chances = outcomes(n, gain + drop, gain)
-            likely = chances > 1e-7
-            pairs = zip(lost[likely], gained[likely], chances[likely], strict=True)
-            covered.append(sum(chance for *pair, chance in pairs if covers(*pair, n, alpha, -drop)))
-    assert min(covered) >= 1 - alpha - 0.007
-    assert np.mean(covered) >= 1 - alpha
+@pytest.mark.parametrize(("n", "budget"), [(30, 0.02), (60, 0.02), (80, 0.05), (60, 0.1)])
+@pytest.mark.parametrize("gain", [0, 0.02])
+def test_wrong_verdicts_are_rare(n, budget, gain):
+    held, _ = rates(n, budget + 0.001, gain, budget)
+    _, regressed = rates(n, budget, gain, budget)
+    assert held <= 0.025
+    assert regressed <= 0.025
 
 
-def covers(lost, gained, n, alpha, change):
-    low, high = interval(int(lost), int(gained), n, alpha)
-    return low <= change <= high
-
-
-interval = cache(stats._score_interval)
-
-
-@pytest.mark.parametrize("n", [24, 64, 260])
-@pytest.mark.parametrize("drop", [0, 0.02])
-@pytest.mark.parametrize("gain", [0, 0.02, 0.1])
-def test_false_alarms_stay_within_the_stated_level(n, drop, gain):
-    """Many exams of 6 capabilities, n items each: at no change, and at exactly the budget."""
-    rng = np.random.default_rng(0)
-    lost = rng.binomial(n, gain + drop, size=(6, 20_000))
-    gained = rng.binomial(n - lost, gain / (1 - gain - drop))
-    alarms = convicted(lost, gained, n, 0.05 / 6).any(axis=0)
-    alarms |= convicted(lost.sum(axis=0), gained.sum(axis=0), 6 * n, 0.05)
-    assert alarms.mean() <= 0.05
-
-
-def convicted(lost, gained, n, alpha):
-    """Whether these counts are REGRESSED at a budget of .02: what `compare` says, for many."""
-    pairs, places = np.unique(np.stack([lost, gained]).reshape(2, -1), axis=1, return_inverse=True)
-    highs = [interval(int(a), int(b), n, alpha)[1] for a, b in pairs.T]
-    significant = stats._mcnemar_test(*pairs) <= alpha
-    return ((np.array(highs) < -0.02) & significant)[places].reshape(lost.shape)
-
-
-def harmless(rng, margins, churn):
-    """What a training that changes nothing on average does: some answers flip, either way."""
-    return margins + rng.normal(0, churn, len(margins))
-
-
-def test_compare_raises_no_more_false_alarms_than_stated_even_without_a_budget():
-    rng = np.random.default_rng(10)
-    alarms, trials = 0, 60
-    for _ in range(trials):
-        margins = rng.normal(1, 2, sum(CLASSICS.values()))  # a shaky base: every tenth answer flips
-        before, after = harmless(rng, margins, 0.5), harmless(rng, margins, 0.5)
-        alarms += compare(card(before), card(after), budget=0).verdict == "REGRESSED"
-    assert alarms <= binom.isf(0.01, trials, 0.05)
-
-
-@pytest.mark.parametrize("n", [24, 64])
-def test_probability_seldom_acquits_a_true_drop_beyond_the_budget(n):
-    """Margins of all items slip alike, until just over .02 of the answers are lost."""
-    rng, sizes = np.random.default_rng(11), {"a": n}
-    held = 0
-    for _ in range(120):
-        margins = rng.normal(6, 2, n)
-        slipped = margins - rng.normal(1.3, 1.3, n)  # P(margin < 0) rises from .001 to .025
-        held += compare(card(margins, sizes=sizes), card(slipped, sizes=sizes)).verdict == "HELD"
-    assert held / 120 <= 0.05
-
-
-def test_the_bootstrap_of_log_ratios_covers():
-    rng = np.random.default_rng(12)
-    true, covered = -0.3, 0
-    for _ in range(300):
-        low, high = bootstrap(rng.normal(true, 0.8, 24), resamples=1000)
-        covered += low <= true <= high
-    assert covered / 300 >= 0.92
-
-
-# ---------------------------------------------------------------- planning
-
-
-def test_planned_exams_deliver_the_power_they_promise():
-    rng = np.random.default_rng(13)
-    for drop, churn, verdict in ((0.2, 0.02, "REGRESSED"), (0.0, 0.002, "HELD")):
-        n = items_needed(drop, 0.8, churn=churn)
-        promised = power(n, drop, churn=churn)
-        flips = rng.multinomial(n, [churn + drop, churn, 1 - drop - 2 * churn], size=40)
-        pairs = (small(n, *map(int, counts[:2]), knew=n - 20) for counts in flips)
-        delivered = np.mean([compare(*pair).overall.verdict == verdict for pair in pairs])
-        assert delivered == pytest.approx(promised, abs=0.12)
-        assert promised >= 0.8 > power(n - 1, drop, churn=churn)
-
-
-@pytest.mark.parametrize(("drop", "budget"), [(0.3, 0), (0.3, 0.1), (0.0, 0.4)])
-def test_power_is_what_compare_would_say_summed_over_all_outcomes(drop, budget):
-    lost, gained, chances = outcomes(12, 0.05 + drop, 0.05)
-    expected = "HELD" if drop < budget else "REGRESSED"
-    total = 0.0
-    for losses, gains, chance in zip(lost, gained, chances, strict=True):
-        before, after = small(12, int(losses), int(gains))
-        row = compare(before, after, budget=budget).overall
-        verdict = "HELD" if row.low >= -budget else "REGRESSED" if row.high < -budget else ""
-        total += chance * (verdict == expected)
-    assert power(12, drop, budget=budget, churn=0.05) == pytest.approx(total, abs=1e-6)
-
-
-def test_smaller_drops_surer_verdicts_and_more_capabilities_need_more_items():
-    assert items_needed(0.1) > items_needed(0.2)
-    assert items_needed(0.1, 0.95) > items_needed(0.1, 0.5)
-    assert items_needed(0.1, capabilities=6) > items_needed(0.1)
-    assert items_needed(0.1, confidence=0.99) > items_needed(0.1)
-    assert items_needed(0, churn=0) == 189  # z²(1 - budget) / budget: not a single loss
-
-
-def test_wilson_agrees_with_scipy():
-    for successes, n, level in ((0, 10, 0.95), (9, 10, 0.95), (60, 60, 0.99), (7, 24, 0.9)):
-        expected = binomtest(successes, n).proportion_ci(level, method="wilson")
-        assert wilson(successes, n, level) == pytest.approx(
-            (expected.low, expected.high), abs=1e-12
-        )
-
-
-# ---------------------------------------------------------------- what it looks like
-
-
-@pytest.fixture
-def report():
-    margins = known(np.random.default_rng(1))
-    after = flipped(margins, range(60, 95))
-    return compare(card(margins), card(after, subject="pocket + full 1e-3"))
-
-
-def test_the_sentence_names_levels_verdict_change_and_interval(report):
-    words = "REGRESSED (-.15, 95 % from -.20 to -.11); REGRESSED in arithmetic; HELD elsewhere"
-    assert report.sentence == f"classics .85, was 1.00: {words}"
-
-
-def test_the_table_is_small_and_aligned(report):
-    lines = repr(report).splitlines()
-    table = lines[: len(report.rows) + 1]
-    assert {line.rfind("  ") for line in table} == {table[0].rfind("  ")}
-    assert max(map(len, table)) <= 100
-    assert report.sentence in lines
-
-
-def test_show_prints_outside_notebooks(report, capsys):
-    report.show()
-    assert capsys.readouterr().out.strip() == repr(report).strip()
-
-
-def test_whatever_names_say_is_shown_as_text():
-    evil = '"><img onerror=alert(1)>'
-    before = replace(card(np.ones(24), sizes={evil: 24}), subject=evil, exam=evil)
-    shown = compare(before, before)._repr_html_()
-    assert "<img" not in shown
-    assert "&lt;img" in shown
-
-
-def test_a_report_survives_saving_and_loading(report, tmp_path):
-    report.save(tmp_path / "report.json")
-    assert stats.Report.load(tmp_path / "report.json") == report
-    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
-
-
-def test_a_failed_save_leaves_the_old_report(report, tmp_path):
-    report.save(tmp_path / "report.json")
-    with pytest.raises(ValueError, match="JSON"):
-        replace(report, budget=math.nan).save(tmp_path / "report.json")
-    assert stats.Report.load(tmp_path / "report.json") == report
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "caplab report 1"}', "\xff"])
-def test_a_file_that_is_no_report_is_refused_by_name(text, tmp_path):
-    path = tmp_path / "odd.json"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(BadInput, match=r"odd\.json"):
-        stats.Report.load(path)
-
-
-def test_rows_become_a_table_and_are_found_by_name(report):
-    table = report.to_pandas()
-    assert list(table.name) == [*CLASSICS, "overall"]
-    assert table.change.tolist() == [row.change for row in report.rows]
-    assert report["arithmetic"].lost == 35
-    with pytest.raises(BadInput, match="capitals"):
-        report["capital"]
-
-
-def test_numbers_are_short_and_never_claim_more_than_they_know():
-    shown = [stats.number(value) for value in (0, 0.48, 1, 0.9963, 0.0005, -0.0)]
-    assert shown == [".00", ".48", "1.00", ".996", ".0005", ".00"]
-    assert [stats.signed(value) for value in (-0.49, 0.033, 0, -1)] == [
-        "-.49",
-        "+.033",
-        ".00",
-        "-1.00",
-    ]
+def test_phrasings_raise_no_false_alarms():
+    """15 facts in 4 phrasings that move together: 8.5 % once, by taking them for independent."""
+    rng, groups = np.random.default_rng(0), [f"{n // 4}" for n in range(60)]
+    alarms = 0
+    for _ in range(200):
+        moved = np.repeat(rng.choice([-1, 0, 1], 15, p=[0.1, 0.8, 0.1]), 4)  # (60,)
+        before, after = np.where(moved > 0, -1.0, 1.0), np.where(moved < 0, -1.0, 1.0)
+        sizes = {"capitals": 60}
+        cards = [card(one, sizes=sizes, group=groups) for one in (before, after)]
+        alarms += compare(*cards, budget=0).verdict == "REGRESSED"
+    assert alarms <= binom.isf(0.001, 200, 0.025)
 
 
 # ---------------------------------------------------------------- bad input
 
 
-def test_scorecards_of_different_exams_are_refused_and_told_apart():
+def test_different_exams_are_told_apart():
     one = card(np.ones(24), sizes={"capitals": 24})
+    few = card(np.ones(23), sizes={"capitals": 23}, fingerprint="x")
     others = {
-        "24 and 23 questions on capitals": card(
-            np.ones(23), sizes={"capitals": 23}, fingerprint="x"
-        ),
+        "24 and 23 questions on capitals": few,
         "0 and 24 questions on sounds": card(np.ones(24), sizes={"sounds": 24}, fingerprint="x"),
         "not the same ones": replace(one, fingerprint="x"),
         "'classics' and 'task'": replace(one, exam="task", fingerprint="x"),
@@ -491,7 +388,7 @@ def test_scorecards_of_different_exams_are_refused_and_told_apart():
             compare(one, other)
 
 
-def test_a_diverged_model_is_named_with_its_first_broken_item():
+def test_a_diverged_model_is_named():
     one = card(np.ones(24), sizes={"capitals": 24})
     rows = list(one.loglikelihoods)
     rows[3] = (math.nan,) * 4
@@ -507,45 +404,23 @@ def test_a_diverged_model_is_named_with_its_first_broken_item():
         ({"budget": math.nan}, "budget is nan"),
         ({"confidence": 95}, "confidence is 95"),
         ({"metric": "acuracy"}, "Did you mean 'accuracy'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"strict": "yes"}, "strict is True or False"),
+        ({"policy": Policy(), "budget": 0.1}, "not both"),
+        ({"policy": Policy(capability={"capitols": {}})}, "Did you mean 'capitals'"),
     ],
 )
-def test_options_out_of_range_are_refused_with_their_value(options, message):
+def test_odd_options_are_refused(options, message):
     one = card(np.ones(24), sizes={"capitals": 24})
     with pytest.raises(BadInput, match=message):
         compare(one, one, **options)
 
 
-def test_nothing_to_compare_is_said_so():
+def test_nothing_to_compare_is_refused():
     with pytest.raises(BadInput, match=r"two scorecards.*0\.97"):
         compare(0.97, 0.48)
     with pytest.raises(BadInput, match="no questions"):
         card(np.ones(0), sizes={})
-    with pytest.raises(BadInput, match="no differences"):
-        bootstrap([])
     reserved = card(np.ones(3), sizes={"overall": 3})
     with pytest.raises(BadInput, match="rename"):
         compare(reserved, reserved)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"drop": 0.02}, "exactly the budget"),
-        ({"drop": -0.1}, "drop is -0.1"),
-        ({"drop": 0.9, "churn": 0.1}, "below 1"),
-        ({"drop": 0.1, "power": 1.2}, "power is 1.2"),
-        ({"drop": 0.1, "capabilities": 0}, "capabilities is 0"),
-        ({"drop": 0.0201}, "further from 0.02"),
-    ],
-)
-def test_plans_that_cannot_be_met_are_refused(arguments, message):
-    with pytest.raises(BadInput, match=message):
-        items_needed(**arguments)
-
-
-def test_importing_the_module_loads_no_scientific_library():
-    code = (
-        "import sys, caplab.stats; print({'numpy', 'scipy', 'pandas', 'torch'} & set(sys.modules))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "set()"
