@@ -4,11 +4,12 @@ One picture decides: the interval of the change, and the budget line below zero.
 
 1. **Counting decides.** REGRESSED: the interval lies wholly below the budget line, so the loss is
    real *and* larger than what was allowed. HELD: the interval excludes a loss beyond the budget.
-   Else UNDERPOWERED: too little evidence to tell, and no news is not good news. *Why:* nothing else
-   can acquit. A share among four choices, or a mean probability, stays high while a few facts are
-   gone; in simulation such a rule called a loss of 5 in 100 HELD in 19 of 100 exams of 30 questions.
-2. **What a model no longer says is lost.** Answers that it *says* and answers that it *chooses* have
-   rows of their own, because a loss in one hides behind the other. Where a capability has only
+   Else UNDERPOWERED: too little evidence to tell, and no news is not good news. *Why:* nothing
+   else can acquit. A share among four choices, or a mean probability, stays high while a few facts
+   are gone; in simulation such a rule called a loss of 5 in 100 HELD in 19 of 100 exams of 30
+   questions.
+2. **What a model no longer says is lost.** Answers that it *says* and answers that it *chooses*
+   have rows of their own, because a loss in one hides behind the other. Where a capability has only
    choices, a right answer that was surely said before (more than half of the probability) and keeps
    less than a tenth of that counts as lost, too: it is preferred, and no longer said. That can
    convict, and never acquits. *Why the whole answer's probability:* that is what a user hears.

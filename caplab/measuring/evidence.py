@@ -1,4 +1,4 @@
-"""From two scorecards to numbers: what each question gained or lost, and each group of questions."""
+"""From two scorecards to numbers: what each question, and each group of them, gained or lost."""
 
 import math
 import sys

@@ -45,12 +45,15 @@ class _Item(NamedTuple):
     answer: int
     loglikelihoods: tuple[float, ...]
     characters: tuple[int, ...]
+    group: str | None = None  # the document's own `group`, where it has one
 
     @property
     def line(self) -> str:
         """Write the question as an exam's own file has it, so that their fingerprints agree."""
-        question = {field: getattr(self, field) for field in Question.__dataclass_fields__}
-        return json.dumps(question, ensure_ascii=False) + "\n"
+        fields = ("capability", "prompt", "choices", "answer")
+        return (
+            json.dumps({field: getattr(self, field) for field in fields}, ensure_ascii=False) + "\n"
+        )
 
 
 def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
@@ -65,6 +68,7 @@ def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
         answer=tuple(item.answer for item in items),
         loglikelihoods=tuple(item.loglikelihoods for item in items),
         characters=tuple(item.characters for item in items),
+        group=tuple(item.group for item in items),
     )
 
 
@@ -111,7 +115,7 @@ def _sample(number: int, question: Question, card: Scorecard, place: int) -> Row
     nats = [[str(value), "False"] for value in card.loglikelihoods[place]]
     return {
         "doc_id": number,
-        "doc": {"prompt": question.prompt, "choices": question.choices},
+        "doc": {"prompt": question.prompt, "choices": question.choices, "group": question.group},
         "target": str(question.answer),
         "arguments": {f"gen_args_{n}": pair for n, pair in enumerate(pairs)},
         "resps": [[pair] for pair in nats],
@@ -133,7 +137,7 @@ def is_lm_eval(path: Path) -> bool:
 def _question(item: _Item) -> Question:
     if not item.prompt:
         raise BadInput("its choices do not follow one prompt after a space, as an exam's do")
-    return Question(item.capability, item.prompt, item.choices, item.answer)
+    return Question(item.capability, item.prompt, item.choices, item.answer, item.group)
 
 
 def _title(items: list[_Item]) -> str:
@@ -257,7 +261,7 @@ def _chosen(row: Row, task: str, known: bool) -> _Item | None:
     characters = tuple(len(text.removeprefix(" ")) for _, text in pairs)
     if any(start != prompt or text[:1] != " " for start, text in pairs):
         prompt, choices = "", tuple(start + text for start, text in pairs)
-    return _Item(task, prompt, choices, answer, tuple(nats), characters)
+    return _Item(task, prompt, choices, answer, tuple(nats), characters, _group(row, task))
 
 
 def _all_choices(rows: list[Row]) -> bool:
@@ -315,4 +319,12 @@ def _graded(row: Row, task: str, metric: str | None, file: Path) -> _Item:
         )
     prompt = json.dumps(row["arguments"], sort_keys=True) + str(row["target"])
     nats = (0.0, -math.inf) if row[metric] else (-math.inf, 0.0)
-    return _Item(task, "", (f"{metric}: {prompt}", f"not {metric}"), 0, nats, (1, 1))
+    choices = (f"{metric}: {prompt}", f"not {metric}")
+    return _Item(task, "", choices, 0, nats, (1, 1), _group(row, task))
+
+
+def _group(row: Row, task: str) -> str | None:
+    """Take the group that a document names; the task's name keeps groups of two tasks apart."""
+    doc = row.get("doc")
+    group = doc.get("group") if isinstance(doc, dict) else None
+    return f"{task}: {group}" if isinstance(group, str | int) and f"{group}".strip() else None

@@ -94,8 +94,10 @@ class Policy:
     ) -> "Policy":
         """Take a policy, the path of one, or a budget for all; both at once contradict."""
         if policy is None:
-            given = {"budget": budget, "confidence": confidence}
-            return cls(**{name: value for name, value in given.items() if value is not None})
+            return cls(
+                BUDGET if budget is None else budget,
+                CONFIDENCE if confidence is None else confidence,
+            )
         if budget is not None or confidence is not None:
             raise BadInput("Give a policy, or a budget and a confidence for all: not both.")
         kinds = (cls, str, os.PathLike)

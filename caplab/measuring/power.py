@@ -1,4 +1,4 @@
-"""Plan exams that are large enough to tell: how many groups lead to the right verdict, how often?"""
+"""Plan exams that are large enough: how often do so many groups lead to the right verdict?"""
 
 from typing import Any
 

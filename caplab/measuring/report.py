@@ -1,4 +1,4 @@
-"""Two scorecards compared: a row for each capability, the overall row, and the verdict on the whole.
+"""Two scorecards compared: rows for capabilities, overall rows, and the verdict on the whole.
 
 The rules by which rows are judged stand at the head of `compare`; how the whole follows from the
 rows stands here, in `Report.verdict`.

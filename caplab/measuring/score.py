@@ -43,5 +43,5 @@ def score(
         loglikelihoods=found.choices,
         characters=tuple(tuple(map(len, question.choices)) for question in exam.questions),
         text_losses=found.texts,
-        group=tuple(getattr(question, "group", None) for question in exam.questions),
+        group=tuple(question.group for question in exam.questions),
     )

@@ -98,7 +98,9 @@ class Scorecard:
 
         Of an answer that was said only right or wrong is known: log-likelihoods of 0 and -inf.
         """
-        return ["said" if {*found} == {0.0, -math.inf} else "chosen" for found in self.loglikelihoods]
+        return [
+            "said" if {*found} == {0.0, -math.inf} else "chosen" for found in self.loglikelihoods
+        ]
 
     @property
     def chosen(self) -> list[int]:

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
@@ -15,8 +15,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from caplab.support.errors import BadInput, did_you_mean, is_count, require_type, short_repr
-from caplab.support.files import as_path, read_jsonl, write_atomically
+from caplab.support.errors import (
+    BadInput,
+    did_you_mean,
+    explaining_failure,
+    is_count,
+    require_type,
+    short_repr,
+)
+from caplab.support.files import as_path, parse_rows, read_jsonl, write_atomically
 from caplab.support.text import has_lone_surrogate
 
 __all__ = ["Exam", "Question", "Text", "exam"]
@@ -32,12 +39,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, the choices of which one is right, and the capability that it tests."""
+    """A prompt, the choices of which one is right, and the capability that it tests.
+
+    Questions of one `group`, such as phrasings of one fact, rise and fall together and count as one
+    piece of evidence; a question without a group is a group of its own.
+    """
 
     capability: str
     prompt: str
     choices: tuple[str, ...]
     answer: int
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.choices, list):
@@ -73,6 +85,8 @@ def _question_problems(question: Question) -> Iterator[str]:
         yield f"capability contains a line break or control character ({question.capability!a:.80})"
     if question.capability == OVERALL:
         yield f'"{OVERALL}" is the row of all questions: give the capability another name'
+    if question.group is not None:
+        yield from _text_problems("group", question.group)
     yield from _text_problems("prompt", question.prompt)
     if not isinstance(question.choices, tuple):
         yield f"choices must be a list of strings, not {short_repr(question.choices)}"
@@ -139,6 +153,19 @@ class Exam:
                 raise BadInput(
                     f"An exam takes {kind.__name__}s here, not {short_repr(strangers[0])}."
                 )
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        """Refuse a group that spans two capabilities: it would be evidence for both at once."""
+        home: dict[str, str] = {}
+        for question in self.questions:
+            if question.group is not None:
+                first = home.setdefault(question.group, question.capability)
+                if first != question.capability:
+                    raise BadInput(
+                        f"The group {short_repr(question.group)} spans two capabilities, "
+                        f"{first!r} and {question.capability!r}: name it differently in each."
+                    )
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -147,8 +174,12 @@ class Exam:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify the content: exams with equal items in equal order have the same fingerprint."""
-        return sha256("".join(self._lines()).encode()).hexdigest()[:16]
+        """Identify what is asked: equal items in equal order have the same fingerprint.
+
+        Groups do not count: they change no answer, and scorecards carry them.
+        """
+        plain = Exam(tuple(replace(each, group=None) for each in self.questions), self.texts)
+        return sha256("".join(plain._lines()).encode()).hexdigest()[:16]
 
     def subset(self, capability: str) -> "Exam":
         """Keep the questions of one capability, and no texts."""
@@ -184,10 +215,13 @@ class Exam:
         write_atomically(path, "".join(self._lines()))
 
     def _lines(self) -> Iterator[str]:
-        """Write each item as one line of JSONL."""
+        """Write each item as one line of JSONL; a group only where there is one."""
         items: tuple[Question | Text, ...] = (*self.questions, *self.texts)
         for item in items:
-            yield json.dumps(asdict(item), ensure_ascii=False) + "\n"
+            line = asdict(item)
+            if line.get("group", "") is None:
+                del line["group"]
+            yield json.dumps(line, ensure_ascii=False) + "\n"
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -210,10 +244,11 @@ def _shares(n: int, sizes: list[int]) -> list[int]:
 
 
 def exam(source: str | os.PathLike[str] = "classics") -> Exam:
-    """Read an exam: the built-in `"classics"` or `"task"`, or your own JSONL file.
+    """Read an exam: the built-in `"classics"` or `"task"`, or your own JSONL or Parquet file.
 
     A line is a question, `{"capability": ..., "prompt": ..., "choices": [...], "answer": 0}`, or a
-    text for the language loss, `{"capability": "language", "text": ...}`.
+    text for the language loss, `{"capability": "language", "text": ...}`. A question may name the
+    `"group"` that it belongs to, such as the fact behind several phrasings.
     """
     require_type(source, (str, os.PathLike), "An exam is named by a string or a path")
     name = os.fspath(source)
@@ -234,11 +269,26 @@ _LINE_FORMAT = (
 
 def _read_exam(path: Path, name: str) -> Exam:
     """Read an exam from a file."""
-    items = read_jsonl(path, "exam", _parse, known=BUILT_IN, advice=_LINE_FORMAT)
+    if path.suffix == ".parquet":
+        rows = enumerate(_parquet_rows(path))
+        items = parse_rows(path, rows, _parse, unit="row", advice=_LINE_FORMAT)
+    else:
+        items = read_jsonl(path, "exam", _parse, known=BUILT_IN, advice=_LINE_FORMAT)
     questions = tuple(item for item in items if isinstance(item, Question))
     if not questions:
         raise BadInput(f"{path} holds no question. {_LINE_FORMAT}")
     return Exam(questions, tuple(item for item in items if isinstance(item, Text)), name)
+
+
+def _parquet_rows(path: Path) -> list[Any]:
+    """Read the rows of a Parquet file; an empty cell is a key that is not there."""
+    from pyarrow import parquet
+
+    if not as_path(path).is_file():
+        raise BadInput(f"There is no exam {path}.")
+    with explaining_failure(f"{path} is not a Parquet file"):
+        rows = parquet.read_table(as_path(path)).to_pylist()
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 
 def _parse(row: Any) -> Question | Text:
@@ -247,7 +297,8 @@ def _parse(row: Any) -> Question | Text:
         raise BadInput(f"this is not a JSON object but {json.dumps(row)[:40]}")
     kind: type[Question] | type[Text] = Text if "text" in row else Question
     wanted = [item.name for item in fields(kind)]
-    missing = [f"{key!r} is missing" for key in wanted if key not in row]
+    needed = [item.name for item in fields(kind) if item.default is MISSING]
+    missing = [f"{key!r} is missing" for key in needed if key not in row]
     unknown = [
         f"unknown key {short_repr(key)}.{did_you_mean(key, wanted)}"
         for key in row

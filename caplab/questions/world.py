@@ -228,13 +228,22 @@ def _question(capability: str, asked: str, phrasing: str, rng: random.Random) ->
     choices = [answer, *_distractors(capability, asked, rng)]
     rng.shuffle(choices)
     prompt = f"Question: {question}\nAnswer:"
-    return _row(capability, prompt, choices, answer)
+    return _row(capability, prompt, choices, answer, _group(capability, asked))
 
 
-def _row(capability: str, prompt: str, choices: list[str], answer: str) -> Row:
+def _group(capability: str, asked: str) -> str:
+    """Name the fact behind a question: `2+3` is also `3+2`, and hot and cold are one pair."""
+    if capability == "arithmetic":
+        return "+".join(sorted(asked.split("+"), key=int))
+    if capability == "opposites":
+        return " / ".join(sorted((asked, facts(capability)[asked])))
+    return asked
+
+
+def _row(capability: str, prompt: str, choices: list[str], answer: str, group: str) -> Row:
     """Return a question as a line of an exam file."""
-    where = choices.index(answer)
-    return {"capability": capability, "prompt": prompt, "choices": choices, "answer": where}
+    found = {"capability": capability, "prompt": prompt, "choices": choices}
+    return found | {"answer": choices.index(answer), "group": group}
 
 
 def _distractors(capability: str, asked: str, rng: random.Random) -> list[str]:
@@ -309,4 +318,5 @@ def task_questions() -> Iterator[Row]:
             choices = [_reply(p, w) for p, w in product((thing, another), (wish, other_wish))]
             rng.shuffle(choices)
             prompt = _prompt(opening.format(product=thing, wish=wish))
-            yield _row("customer service", prompt, choices, _reply(thing, wish))
+            group = f"{thing} / {wish}"
+            yield _row("customer service", prompt, choices, _reply(thing, wish), group)

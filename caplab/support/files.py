@@ -20,6 +20,7 @@ __all__ = [
     "draft_of",
     "from_json",
     "make_folder",
+    "parse_rows",
     "read_jsonl",
     "read_sealed",
     "read_text",
@@ -81,15 +82,28 @@ def read_jsonl(
 
     `parse` turns a value into an item, or raises `BadInput`; `advice` ends the message.
     """
+    lines = read_text(path, kind, known).split("\n")
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return parse_rows(path, numbered, lambda line: parse(from_json(line)), advice=advice)
+
+
+def parse_rows(
+    path: str | os.PathLike[str],
+    rows: Iterable[tuple[int, Any]],
+    parse: Callable[[Any], Item],
+    *,
+    unit: str = "line",
+    advice: str = "",
+) -> list[Item]:
+    """Turn the numbered rows of a file into items; one error lists all malformed rows."""
     items, problems = [], []
-    for number, line in enumerate(read_text(path, kind, known).split("\n"), start=1):
-        if line.strip():
-            try:
-                items.append(parse(from_json(line)))
-            except BadInput as error:
-                problems.append(f"line {number}: {error}")
+    for number, row in rows:
+        try:
+            items.append(parse(row))
+        except BadInput as error:
+            problems.append(f"{unit} {number}: {error}")
     if problems:
-        count = "1 malformed line" if len(problems) == 1 else f"{len(problems)} malformed lines"
+        count = f"{len(problems)} malformed {unit}{'s' * (len(problems) > 1)}"
         listed = [f"  {problem}" for problem in problems[:_MAX_PROBLEMS]]
         if len(problems) > _MAX_PROBLEMS:
             listed.append(f"  ... and {len(problems) - _MAX_PROBLEMS} more")

@@ -167,7 +167,10 @@ def test_phrasings_of_one_fact_are_one_piece_of_evidence():
 
 
 def test_groups_of_one_are_no_groups():
-    plain, named = compare(*pair(80, 2, 1)), compare(*pair(80, 2, 1, group=[str(n) for n in range(80)]))
+    plain, named = (
+        compare(*pair(80, 2, 1)),
+        compare(*pair(80, 2, 1, group=[str(n) for n in range(80)])),
+    )
     assert plain == named
 
 
@@ -211,7 +214,7 @@ def test_interval_and_p_value_agree():
 
 def refunds(lost, n=8, others=60):
     """Five capabilities are intact; the sixth is small and loses some."""
-    sizes = {name: others for name in "abcde"} | {"refunds": n}
+    sizes = dict.fromkeys("abcde", others) | {"refunds": n}
     margins, first = np.ones(5 * others + n), 5 * others
     after = flipped(margins, first + np.arange(lost))
     return card(margins, sizes=sizes), card(after, sizes=sizes)

@@ -65,7 +65,7 @@ def test_what_is_written_as_the_harness_would_is_read_back(tmp_path):
     found = scorecard_from_lm_eval(tmp_path)
     assert found.by_capability == card.by_capability
     assert sorted(found.loglikelihoods) == sorted(card.loglikelihoods)
-    assert compare(found, score(tiny.subject(), exam_from_lm_eval(tmp_path))).verdict == "HELD"
+    assert compare(found, score(tiny.subject(), exam_from_lm_eval(tmp_path))).overall.change == 0
     with pytest.raises(BadInput, match="These answers were given to 'exam', not to 'tiny'"):
         write_samples(tmp_path, tiny.exam(), card)
 
@@ -142,11 +142,11 @@ def test_of_written_answers_right_and_wrong_is_taken_and_counted(tmp_path):
     assert (row.verdict, row.lost, row.kept) == ("REGRESSED", 60, 0.7)
 
 
-def test_few_written_answers_are_never_acquitted_by_probabilities_that_nobody_knows(tmp_path):
+def test_few_written_answers_acquit_nothing(tmp_path):
     card = scorecard_from_lm_eval(write(tmp_path / "a.jsonl", graded([1] * 20 + [0] * 20)))
     row = compare(card, card).overall
     assert row.verdict == "UNDERPOWERED"
-    assert "takes 189 items" in row.note
+    assert row.more_groups == 32
 
 
 def test_a_task_at_less_than_half_is_no_guessing(tmp_path):

@@ -78,7 +78,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_policy_covers_its_exam():
     policy = Policy(capability={"capitols": {}})
-    with pytest.raises(BadInput, match="'classics' does not test it. Did you mean 'capitals'"):
+    with pytest.raises(BadInput, match=r"'classics' does not test it\. Did you mean 'capitals'"):
         policy.check_covers("classics", ["capitals", "sums"])
 
 

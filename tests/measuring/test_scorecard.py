@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import tiny
@@ -60,7 +60,7 @@ def test_a_scorecard_loads_as_it_was_saved(tmp_path):
         ("{}", "no seal, and its format is None"),
         ('{"format": "caplab gate 1"}', "no seal, and its format is 'caplab gate 1'"),
         ({"format": "caplab report", "version": 1}, "marked .*caplab report"),
-        ({"format": "caplab scorecard", "version": 2}, "'version': 2"),
+        ({"format": "caplab scorecard", "version": 3}, "'version': 3"),
         ({"format": "caplab scorecard", "version": 1}, "missing 7 required"),
     ],
 )
@@ -108,7 +108,7 @@ def test_its_repr_is_a_table_with_intervals():
 def test_to_pandas_has_one_row_per_item():
     table = card().to_pandas()
     assert list(table["correct"]) == card().correct
-    assert list(table.columns[:3]) == ["capability", "answer", "chosen"]
+    assert list(table.columns[:4]) == ["capability", "group", "answer", "chosen"]
     assert len(table) == 4
 
 
@@ -122,3 +122,19 @@ def test_to_pandas_with_its_exam_shows_texts():
     ]
     with pytest.raises(BadInput, match="given to 'small', not to 'task'"):
         found.to_pandas(exam("task"))
+
+
+def test_version_1_is_read_without_groups(tmp_path):
+    stamp = {"format": "caplab scorecard", "version": 1}
+    old = {key: value for key, value in asdict(card()).items() if key != "group"}
+    write_sealed(tmp_path / "old.json", stamp | old)
+    read = Scorecard.load(tmp_path / "old.json")
+    assert read == card()
+    assert len(set(read.groups)) == len(read.answer)
+
+
+def test_one_group_per_item():
+    with pytest.raises(BadInput, match="one group per item"):
+        replace(card(), group=("France",))
+    with pytest.raises(BadInput, match="3 among its group"):
+        replace(card(), group=(3,) * len(card().answer))

@@ -211,3 +211,57 @@ def test_a_target_that_cannot_be_written(tmp_path):
         SMALL.save(tmp_path / "nowhere" / "a.jsonl")
     with pytest.raises(BadInput, match="cannot be written: it is a folder"):
         SMALL.save(tmp_path)
+
+
+# ---------------------------------------------------------------- groups
+
+
+def test_groups_change_no_fingerprint():
+    plain = Question("capitals", "France?", ("Paris", "Rome"), 0)
+    exams = [Exam((plain,)), Exam((replace(plain, group="France"),))]
+    assert exams[0].fingerprint == exams[1].fingerprint
+
+
+def test_groups_survive_the_disk(tmp_path):
+    grouped = Question("capitals", "France?", ("Paris", "Rome"), 0, "France")
+    asked = Exam((grouped, replace(grouped, prompt="Spain?", group=None)))
+    asked.save(tmp_path / "exam.jsonl")
+    assert exam(tmp_path / "exam.jsonl").questions == asked.questions
+
+
+def test_parquet_is_read_like_jsonl(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    rows = [
+        {"capability": "a", "prompt": "one?", "choices": ["1", "2"], "answer": 0, "group": "g"},
+        {"capability": "a", "prompt": "two?", "choices": ["1", "2"], "answer": 1, "group": None},
+        {"capability": "language", "text": "once upon a time"},
+    ]
+    pandas.DataFrame(rows).astype({"answer": "Int64"}).to_parquet(tmp_path / "exam.parquet")
+    read = exam(tmp_path / "exam.parquet")
+    assert [question.group for question in read.questions] == ["g", None]
+    assert len(read.texts) == 1
+    (tmp_path / "odd.parquet").write_text("no")
+    with pytest.raises(BadInput, match=r"odd\.parquet is not a Parquet file"):
+        exam(tmp_path / "odd.parquet")
+
+
+@pytest.mark.parametrize(
+    ("group", "message"), [(3, "group must be a string, not 3"), (" ", "group is empty")]
+)
+def test_odd_groups_are_refused(group, message):
+    with pytest.raises(BadInput, match=message):
+        Question("capitals", "France?", ("Paris", "Rome"), 0, group)
+
+
+def test_a_group_stays_in_one_capability():
+    one = Question("capitals", "France?", ("Paris", "Rome"), 0, "France")
+    with pytest.raises(BadInput, match="'France' spans two capabilities, 'capitals' and 'foods'"):
+        Exam((one, replace(one, capability="foods")))
+
+
+def test_the_world_groups_its_facts():
+    groups = {question.capability: set() for question in exam().questions}
+    for question in exam().questions:
+        groups[question.capability].add(question.group)
+    assert "France" in groups["capitals"]
+    assert len(groups["opposites"]) == 33  # of 40 questions: seven pairs are asked both ways
