@@ -16,6 +16,11 @@ __all__ = ["main"]
 _FAILED = 2  # not 1, Python's own code for a failure: for a script 1 means REGRESSED
 _INTERRUPTED = 130  # the shells' code for a command ended by Ctrl-C
 _SOURCE = "a model (name, folder or adapter), a scorecard (.json) or lm_eval samples (.jsonl)"
+_FORMS = {
+    "html": "the report as one HTML file",
+    "markdown": "a summary as Markdown (also appended to $GITHUB_STEP_SUMMARY)",
+    "junit": "a test case for each row as JUnit XML",
+}
 _CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
 
 
@@ -55,10 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     gate = commands.add_parser("gate", help="decide whether a model may ship", epilog=_CODES)
     gate.add_argument("before", help=_SOURCE)
     gate.add_argument("after", help="what is to ship, in any of the same forms")
-    gate.add_argument(
-        "--budget", type=float, default=0.02, help="largest accepted drop (default: %(default)s)"
+    accepted = gate.add_mutually_exclusive_group()
+    accepted.add_argument(
+        "--budget", type=float, help="largest accepted loss, overall and in each (default: 0.05)"
     )
-    gate.add_argument("--html", type=Path, metavar="OUT", help="write the report as HTML")
+    accepted.add_argument("--policy", metavar="FILE", help="budgets and tiers as TOML")
+    gate.add_argument("--strict", action="store_true", help="every capability must be HELD")
+    for form, what in _FORMS.items():
+        gate.add_argument(f"--{form}", type=Path, metavar="OUT", help=f"write {what}")
     gate.set_defaults(run=_gate)
     for command in (score, gate):
         command.add_argument(
@@ -111,13 +120,22 @@ def _score(options: argparse.Namespace) -> int:
 def _gate(options: argparse.Namespace) -> int:
     from caplab.watching.gate import clear_outputs, gate
 
-    inputs = [options.before, options.after, *([options.exam] if options.exam else [])]
-    clear_outputs(options.json, options.html, keep=inputs)
-    decision = gate(options.before, options.after, exam=options.exam, budget=options.budget)
-    if options.json:
-        decision.save_json(options.json)
-    if options.html:
-        decision.save_html(options.html)
+    inputs = [options.before, options.after, options.exam, options.policy]
+    outputs = {form: getattr(options, form) for form in ("json", *_FORMS)}
+    clear_outputs(*outputs.values(), keep=[each for each in inputs if each])
+    decision = gate(
+        options.before,
+        options.after,
+        exam=options.exam,
+        budget=options.budget,
+        policy=options.policy,
+        strict=options.strict,
+    )
+    for form, path in outputs.items():
+        if path:
+            getattr(decision, f"save_{form}")(path)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        decision.append_markdown(summary)
     print(decision)
     return decision.exit_code
 

@@ -27,7 +27,7 @@ from caplab.exploring.runner import Job, Runner, threads_show
 from caplab.exploring.sentences import headline, label, name
 from caplab.exploring.state import Pin, State
 from caplab.exploring.theme import LIVE
-from caplab.measuring.compare import check_budget
+from caplab.measuring.policy import check_budget
 from caplab.models.load import load
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam

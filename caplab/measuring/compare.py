@@ -169,8 +169,8 @@ def _judge(evidence: Evidence) -> tuple[str, str]:
 def _collapse_note(evidence: Evidence) -> str:
     """Count the answers that are preferred and no longer said."""
     count, of = int(evidence.collapsed.sum()), int((evidence.old["right"] > 0).sum())
-    kept = f"less than {100 * COLLAPSE:.0f} % of their probability"
-    return f"{count} of {of} right answers are preferred, but no longer said: they keep {kept}"
+    kept = f"under {100 * COLLAPSE:.0f} % of their probability is left"
+    return f"{count} of {of} right answers are preferred, but no longer said ({kept})"
 
 
 def _unknown_note(evidence: Evidence) -> str:

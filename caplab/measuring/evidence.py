@@ -13,7 +13,7 @@ from caplab.measuring.intervals import bootstrap, mean_interval, mean_p, sign_fl
 from caplab.measuring.scorecard import Scorecard, per_character
 from caplab.support.errors import BadInput
 
-__all__ = ["COLLAPSE", "Evidence", "is_counted", "read_answers"]
+__all__ = ["COLLAPSE", "Evidence", "is_counted", "no_longer_said", "read_answers"]
 
 SAID = 0.5  # of the probability: an answer that has more than half is what a model says
 COLLAPSE = 0.1  # kept of the whole answer's probability: with less, it is no longer said
@@ -57,9 +57,7 @@ class Evidence:
         The probability is that of the whole answer. One that the base itself would hardly have said
         in these very words may move tenfold with any harmless change of form, and is left out.
         """
-        said = self.old["log_probability"] > math.log(SAID)
-        fallen = self.new["log_probability"] - self.old["log_probability"] < math.log(COLLAPSE)
-        return said & fallen & (self.new["right"] > 0) & (self.old["graded"] == 0)
+        return _collapsed(self.old, self.new)
 
     @cached_property
     def differences(self) -> Any:
@@ -154,6 +152,18 @@ class Evidence:
     def _on_scale(self, value: float) -> float:
         """Turn a mean of differences into a change: ratios were averaged as logarithms."""
         return math.expm1(value) if self.metric == "probability" else float(value)
+
+
+def no_longer_said(before: Scorecard, after: Scorecard) -> list[bool]:
+    """Tell of each question whether its right answer is preferred, but no longer said."""
+    old, new = (read_answers(card, "accuracy", before.kinds) for card in (before, after))
+    return [bool(found) for found in _collapsed(old, new)]
+
+
+def _collapsed(old: Any, new: Any) -> Any:
+    said = old["log_probability"] > math.log(SAID)
+    fallen = new["log_probability"] - old["log_probability"] < math.log(COLLAPSE)
+    return said & fallen & (new["right"] > 0) & (old["graded"] == 0)
 
 
 def read_answers(card: Scorecard, metric: str, kinds: Sequence[str]) -> Any:

@@ -143,12 +143,19 @@ class Report:
         parts = [f"{self.levels}: {self.verdict} ({self.words(self.overall)})"]
         if self.verdict == REGRESSED:
             parts += self._by_verdict()
-            parts += [f"{row.name}: {row.note}" for row in self.deciding if _by_collapse(row)]
+            parts += self._silenced()
         elif self.verdict == UNDERPOWERED:
             parts += [f"in the way: {', '.join(self.obstacles)}"]
         elif self.not_excluded:
             parts += [self.not_excluded]
         return "; ".join(parts)
+
+    def _silenced(self) -> list[str]:
+        """Say where it was not counting that convicted, but answers that are no longer said."""
+        rows = [row for row in self.deciding if _by_collapse(row)]
+        rows = [row for row in rows if not row.is_overall] or rows
+        counts = [f"{row.collapsed} of {row.n} in {row.name}" for row in rows]
+        return [f"preferred, but no longer said: {join_words(counts)}"] if counts else []
 
     def _by_verdict(self) -> list[str]:
         """Name the capabilities by verdict, worst first, where there is more than one verdict."""

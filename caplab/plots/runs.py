@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from caplab.measuring.compare import check_budget, compare
+from caplab.measuring.compare import compare
+from caplab.measuring.policy import BUDGET as DEFAULT_BUDGET
+from caplab.measuring.policy import check_budget
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
 from caplab.plots.labels import name_ends
 from caplab.plots.picture import (
@@ -95,7 +97,7 @@ def _budget(budget: float | None, guard: Watcher | None) -> float:
             "to the run that you draw: fine_tune(..., callbacks=[guard])."
         )
     if budget is None:
-        return guard.budget if guard else 0.02
+        return guard.budget if guard else DEFAULT_BUDGET
     check_budget(budget)
     return budget
 

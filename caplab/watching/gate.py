@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from caplab.measuring.compare import check_options, compare
+from caplab.measuring.compare import compare
+from caplab.measuring.evidence import no_longer_said
 from caplab.measuring.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval
+from caplab.measuring.policy import Policy
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
 from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard
@@ -20,12 +22,14 @@ from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, require_type
 from caplab.support.files import as_path, check_target, remove, write_atomically
+from caplab.support.text import format_number
+from caplab.watching.gate_summaries import junit, markdown
 
 __all__ = ["EXIT_CODES", "FAILED", "Decision", "clear_outputs", "gate", "scorecard_of"]
 
 EXIT_CODES = {HELD: 0, REGRESSED: 1, UNDERPOWERED: 3}
 FAILED = 2  # as argparse uses it for a command that it cannot parse
-_FORMAT = "caplab gate 1"
+_FORMAT = "caplab gate 2"
 
 Source = str | os.PathLike[str]
 
@@ -46,11 +50,26 @@ class Decision:
 
     @property
     def lost(self) -> list[tuple[Question, str]]:
-        """Return each question that was right before and is wrong now, with its new answer."""
+        """Return each question that was lost, with the answer that it gets now.
+
+        Wrong answers come first, then right ones that are preferred, but no longer said.
+        """
         if self.exam is None or self.exam.fingerprint != self.before.fingerprint:
             return []
-        answers = zip(self.exam.questions, self.before.correct, self.after.chosen, strict=True)
-        return [(q, q.choices[now]) for q, right, now in answers if right and now != q.answer]
+        questions, chosen = self.exam.questions, self.after.chosen
+        wrong = [
+            (question, question.choices[now])
+            for question, right, now in zip(questions, self.before.correct, chosen, strict=True)
+            if right and now != question.answer
+        ]
+        was, now = self.before.probability, self.after.probability
+        unsaid = no_longer_said(self.before, self.after)
+        silent = [
+            (question, f"{question.choices[question.answer]} ({_fell(was[n], now[n])})")
+            for n, question in enumerate(questions)
+            if unsaid[n]
+        ]
+        return wrong + silent
 
     def save_json(self, path: Source) -> None:
         """Write the decision as JSON: verdict, exit code, sentence and every row."""
@@ -71,28 +90,58 @@ class Decision:
         html = page(self.report, self.lost, exit_code=code, fingerprint=fingerprint)
         write_atomically(path, html)
 
+    def save_markdown(self, path: Source) -> None:
+        """Write the decision as Markdown, for a pull request."""
+        write_atomically(path, markdown(self.report, self.lost))
+
+    def append_markdown(self, path: Source) -> None:
+        """Append the same to a file that others write, too, such as GitHub's job summary."""
+        try:
+            with as_path(path).open("a", encoding="utf-8", errors="backslashreplace") as summary:
+                summary.write(markdown(self.report, self.lost))
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+
+    def save_junit(self, path: Source) -> None:
+        """Write the decision as JUnit XML, for a CI server."""
+        write_atomically(path, junit(self.report))
+
     def __repr__(self) -> str:
         return f"{self.report!r}\n\nGate: {self.report.verdict}, exit code {self.exit_code}."
 
 
+def _fell(was: float, now: float) -> str:
+    """Say how far the probability of an answer fell that is preferred, but no longer said."""
+    return f"preferred, but said with {format_number(now)} where it was {format_number(was)}"
+
+
 def gate(
-    before: Source, after: Source, *, exam: Source | Exam | None = None, budget: float = 0.02
+    before: Source,
+    after: Source,
+    *,
+    exam: Source | Exam | None = None,
+    budget: float | None = None,
+    policy: Policy | Source | None = None,
+    strict: bool = False,
 ) -> Decision:
     """Compare `after` with `before`, and decide whether it may ship.
 
     Each is a model (a name, a folder, an adapter's folder), a saved scorecard (.json), or what
     `lm_eval --log_samples` wrote (.jsonl, or a folder of such files). The kinds may be mixed: a
     base that was scored once need not be scored again. Models answer `exam`; without one, they
-    answer the questions of the lm_eval file on the other side, or else the classics.
+    answer the questions of the lm_eval file on the other side, or else the classics. `budget`,
+    `policy` and `strict` are those of `compare`.
     """
-    check_options(budget, 0.95, "accuracy")
+    agreed = Policy.taken(policy, budget, None)
     sources = [_named(source) for source in (before, after)]
     asked = exam if isinstance(exam, Exam) else _exam(exam, [_kind(source) for source in sources])
+    if asked is not None:
+        agreed.check_covers(asked.name, asked.capabilities)  # before hours of scoring
     old, new = (scorecard_of(source, asked) for source in sources)
     for card in (old, new):
         if exam is not None and asked is not None and card.fingerprint != asked.fingerprint:
             raise BadInput(f"{card.subject} answered {card.exam!r}, not {asked.name!r}.")
-    return Decision(compare(old, new, budget=budget), old, new, asked)
+    return Decision(compare(old, new, policy=agreed, strict=strict), old, new, asked)
 
 
 def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:

@@ -14,7 +14,8 @@ a promise about the whole run: the error rate is divided equally among the plann
 always contain an even one, so only every second look needs a share.
 
 **Stopping and rolling back.** The guard stops a run only if it is sure of a regression. It returns
-to weights only if their observed drop is within the budget: a missing proof is not enough.
+only to weights with which every row, each capability and the whole, was within its own budget on
+the questions asked: that no regression was proved is not enough. Nor does it mean HELD.
 """
 
 import logging
@@ -36,7 +37,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from caplab.measuring.compare import check_options, compare
+from caplab.measuring.compare import check_metric, compare
+from caplab.measuring.policy import Policy
 from caplab.measuring.report import REGRESSED, Report
 from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard, as_columns
@@ -72,8 +74,12 @@ class Check:
 
     @property
     def within_budget(self) -> bool:
-        """Tell whether a rollback may return here: not REGRESSED, and no larger drop observed."""
-        return self.verdict != REGRESSED and self.report.overall.change >= -self.report.budget
+        """Tell whether a rollback may return here: each row lost no more than its budget.
+
+        On the questions asked, that is: it does not mean HELD.
+        """
+        within = all(row.seen_loss <= row.budget for row in self.report.deciding)
+        return within and self.verdict != REGRESSED
 
     @property
     def sentence(self) -> str:
@@ -120,8 +126,12 @@ class RegressionGuard(TrainerCallback):
       for bit those of a run without the guard.
     - `"stop"` also ends the training at that step.
     - `"rollback"` also restores, bit for bit, the best weights of all looks: the lowest task loss
-      within the budget, step 0 included. The optimiser's moments are cleared, because they belong
-      to the weights that were given up. Then save, or train on.
+      with every capability within its budget on the questions asked, step 0 included. The
+      optimiser's moments are cleared, because they belong to the weights that were given up. Then
+      save, or train on.
+
+    `budget` is the loss that you accept, overall and in each capability (.05); a `policy`, or the
+    path of one, gives capabilities budgets and tiers of their own.
 
     The base is the model before its first step, or the scorecard given as `before`. Checkpoints
     carry the base's answers, so a resumed run is still compared with the base. The snapshots for a
@@ -140,25 +150,36 @@ class RegressionGuard(TrainerCallback):
         self,
         exam: Exam | str | Path = "classics",
         *,
-        budget: float = 0.02,
+        budget: float | None = None,
         every: int = 10,
         action: Action = "warn",
         patience: int = 1,
-        confidence: float = 0.95,
+        confidence: float | None = None,
         metric: str = "accuracy",
+        policy: Policy | str | Path | None = None,
         before: Scorecard | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         task_loss: str | None = None,
     ) -> None:
         self.exam = exam if isinstance(exam, Exam) else load_exam(exam)
-        self.budget, self.every, self.action, self.patience = budget, every, action, patience
-        self.confidence, self.metric = confidence, metric
+        self.policy = Policy.taken(policy, budget, confidence)
+        self.every, self.action, self.patience, self.metric = every, action, patience, metric
         self.before, self._given = before, before is not None
         self.tokenizer, self.task_loss = tokenizer, task_loss
         self._watched: weakref.ref[torch.nn.Module] | None = None
         self._trainer: weakref.ref[Trainer] | None = None
         _check_options(self)
         self._begin()
+
+    @property
+    def budget(self) -> float:
+        """Return the loss that is acceptable overall."""
+        return self.policy.budget
+
+    @property
+    def confidence(self) -> float:
+        """Return what is promised about the whole run, however many looks it takes."""
+        return self.policy.confidence
 
     def _begin(self) -> None:
         """Reset what belongs to one training."""
@@ -258,9 +279,8 @@ class RegressionGuard(TrainerCallback):
         card, diverged = self._ask()
         self.before = self._base(state, card)
         confidence = 1 - (1 - self.confidence) / self._chances
-        report = compare(
-            self.before, card, budget=self.budget, confidence=confidence, metric=self.metric
-        )
+        policy = replace(self.policy, confidence=confidence)
+        report = compare(self.before, card, policy=policy, metric=self.metric)
         return Check(state.global_step, report, time.perf_counter() - start, diverged)
 
     def _ask(self) -> tuple[Scorecard, bool]:
@@ -414,7 +434,8 @@ def _check_options(guard: RegressionGuard) -> None:
         value = getattr(guard, name)
         if not is_count(value, least):
             raise BadInput(f"{name} is {short_repr(value)}: give a whole number, at least {least}.")
-    check_options(guard.budget, guard.confidence, guard.metric)
+    check_metric(guard.metric)
+    guard.policy.check_covers(guard.exam.name, guard.exam.capabilities)
     require_type(
         guard.tokenizer, (PreTrainedTokenizerBase, type(None)), "tokenizer is the model's own"
     )

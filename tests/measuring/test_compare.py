@@ -81,7 +81,8 @@ def test_answers_no_longer_said_convict():
     report = compare(*collapsed(20))
     assert report.overall.change == 0
     assert report.verdict == "REGRESSED"
-    assert "20 of 60 right answers are preferred, but no longer said" in report.sentence
+    assert report.sentence.endswith("preferred, but no longer said: 20 of 60 in capitals")
+    assert "20 of 60 right answers are preferred, but no longer said" in report.overall.note
     assert report.overall.collapsed == 20
 
 
