@@ -75,9 +75,8 @@ def headline(state: State) -> Headline:
 def _outcome(state: State, found: Outcome) -> Headline:
     """Report a run that has ended: both accuracies on all questions, and the verdict."""
     report = found.report
-    moved, half = report.overall.change, (report.overall.high - report.overall.low) / 2
-    digits = 2 if abs(moved) >= 0.1 or not moved else 3
-    change = f"{format_signed(moved)} ± {format_number(half, digits)}"
+    row = report.overall
+    change = f"{format_signed(row.change)}, {format_signed(row.low)} to {format_signed(row.high)}"
     text = f"Task {_share(found.task)}, classics {format_number(found.after.accuracy)}"
     if state.mix and state.alpha < 1:
         text = f"{format_percent(state.alpha)} of the way: task{text[4:]}"
@@ -100,10 +99,16 @@ def _reason(found: Outcome) -> str:
     if len(lost) == len(report.capabilities) > 1:
         names = f"all {len(lost)} capabilities"
     why = {
-        REGRESSED: f"Below the budget of {budget}: {names}." if lost else "",
-        HELD: f"No drop beyond the budget of {budget}.",
-        UNDERPOWERED: "Too few questions to tell: the interval crosses the budget line.",
+        REGRESSED: f"More lost than the budget of {budget}: {names}." if lost else "",
+        HELD: f"No loss beyond the budget of {budget}.",
+        UNDERPOWERED: f"Not sure enough: {'; '.join(report.obstacles[:2])}.",
     }[report.verdict]
+    possible = max((row.possible_loss for row in report.capabilities), default=0.0)
+    if report.verdict == HELD and possible > report.budget:
+        why += f" A single capability may have lost up to {format_number(possible)}."
+    silenced = sum(row.collapsed for row in report.rows if row.is_overall)
+    if silenced:
+        why += f" {silenced} right answers are preferred, but no longer said."
     return f"{why} All {report.overall.n} questions, paired; 95 % interval.".strip()
 
 

@@ -61,7 +61,7 @@ def run(
 ) -> Picture:
     """Draw the task and the classics along a run, with the budget and what the guard did.
 
-    `budget` defaults to the guard's, or .02 without a guard. With `capabilities` each capability
+    `budget` defaults to the guard's, or .05 without a guard. With `capabilities` each capability
     gets a small panel of its own.
     """
     budget, points = _budget(budget, guard), checked_points(run)

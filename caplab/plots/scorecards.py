@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from caplab.measuring.intervals import wilson
-from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report, Row
+from caplab.measuring.report import REGRESSED, UNDERPOWERED, Report, Row
 from caplab.measuring.scorecard import Scorecard
 from caplab.plots.labels import write_beside_row
 from caplab.plots.picture import (
@@ -58,7 +58,9 @@ def scorecard(card: Scorecard) -> Picture:
 def before_after(report: Report) -> Picture:
     """Draw each capability before and after, and its change against the budget, with verdicts."""
     require_type(report, Report, "This draws a Report, which is what compare returns")
-    note = "\n".join([*_footnotes(report), report.conditions.replace("->", "→")])
+    thin = ["thin line: the interval corrected for all rows"] * (len(report.capabilities) > 1)
+    notes = [*_footnotes(report), *thin, report.conditions.replace("->", "→")]
+    note = "\n".join(notes)
     finding, several = _before_after_finding(report), len(report.capabilities)
     if several >= MOST_ROWS:
         report = replace(report, rows=_worst(report))
@@ -68,15 +70,20 @@ def before_after(report: Report) -> Picture:
     left, right = picture.subplots(1, 2, sharey=True, width_ratios=(1, 1.3))
     _draw_levels(left, report)
     _draw_changes(right, report)
-    _rows(left, [f"{row.name} ({row.n})" for row in rows])
+    _rows(left, [_named(row) for row in rows], apart=sum(row.is_overall for row in rows))
     return picture
 
 
+def _named(row: Row) -> str:
+    """Name a row with its evidence: questions, and the groups behind them where they are fewer."""
+    return f"{row.name} ({row.n if row.n == row.groups else f'{row.n} in {row.groups} groups'})"
+
+
 def _worst(report: Report) -> tuple[Row, ...]:
-    """Return the rows that lost most, in the order of the table, the overall row last."""
+    """Return the rows that lost most, in the order of the table, the overall rows last."""
     lost = sorted(report.capabilities, key=lambda row: (row.verdict != REGRESSED, row.change))
-    kept = {row.name for row in lost[: MOST_ROWS - 1]} | {OVERALL}
-    return tuple(row for row in report.rows if row.name in kept)
+    kept = {row.name for row in lost[: MOST_ROWS - 1]}
+    return tuple(row for row in report.rows if row.is_overall or row.name in kept)
 
 
 def _draw_levels(axes: Axes, report: Report) -> None:
@@ -91,19 +98,26 @@ def _draw_levels(axes: Axes, report: Report) -> None:
 
 
 def _draw_changes(axes: Axes, report: Report) -> None:
-    """Draw each change with its interval: the verdict tells on which side of the budget it lies."""
+    """Draw each change with its intervals: the verdict tells where they lie.
+
+    The thick bar is the row's own interval, whose low end decides about HELD. The thin line is
+    corrected for all rows, and its high end decides about REGRESSED.
+    """
     for y, row in enumerate(report.rows):
-        colour, star = VERDICTS[row.verdict], "*" * _unlike_its_interval(row, report)
-        _interval(axes, y, row.low, row.high, colour, alpha=0.25 if star else 0.55)
+        colour, star = VERDICTS[row.verdict], "*" * _by_collapse(row)
+        alpha = 0.25 if star else 0.55
+        axes.plot([row.joint_low, row.joint_high], [y, y], color=colour, linewidth=1.2, alpha=alpha)
+        _interval(axes, y, row.low, row.high, colour, alpha=alpha)
         axes.plot(row.change, y, "o", color=colour, markersize=8)
-        write_beside_row(axes, y, 1.15, report.written(row.change), colour, ha="right")
+        write_beside_row(axes, y, 1.15, report.format_change(row.change), colour, ha="right")
         write_beside_row(axes, y, 1.18, row.verdict + star, colour, weight="bold")
-    low = min(-1.5 * report.budget, *(row.low for row in report.rows))
-    high = max(0.5 * report.budget, *(row.high for row in report.rows))
+        if row.budget != report.budget:
+            axes.plot([-row.budget] * 2, [y - 0.42, y + 0.42], color=BUDGET, linewidth=2.5)
+    low = min(-1.5 * report.budget, *(row.joint_low for row in report.rows))
+    high = max(0.5 * report.budget, *(row.joint_high for row in report.rows))
     room = 0.06 * (high - low)
-    axes.set(
-        xlim=(low - room, high + room), xlabel=f"change, {100 * report.confidence:.4g} % interval"
-    )
+    level = f"change, {100 * report.confidence:.4g} % interval"
+    axes.set(xlim=(low - room, high + room), xlabel=level)
     axes.axvspan(low - room, -report.budget, color=VERDICTS[REGRESSED], alpha=0.07, linewidth=0)
     axes.axvline(0, color=PALE, linewidth=1)
     axes.axvline(-report.budget, color=BUDGET, linewidth=2, linestyle="--")
@@ -111,24 +125,25 @@ def _draw_changes(axes: Axes, report: Report) -> None:
     axes.text(-report.budget, -0.6, said, color=BUDGET, size=11, ha="right", va="bottom")
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Set up one row per name, the first on top and the overall row below a line."""
+def _rows(axes: Axes, names: Sequence[str], apart: int = 1) -> None:
+    """Set up one row per name, the first on top; the last ones stand apart, below a line."""
     short = [plain(clipped(name, 32)) for name in names]
     axes.set_yticks(range(len(names)), short, color=INK, size=12)
-    axes.get_yticklabels()[-1].set_fontweight("bold")
+    for label in axes.get_yticklabels()[-apart:]:
+        label.set_fontweight("bold")
     axes.set_ylim(len(names) - 0.5, -0.6)
     for panel in axes.figure.axes:
         on_paper(panel, "x")
         panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
         panel.xaxis.set_major_formatter(tick)
-        panel.axhline(len(names) - 1.5, color=PALE, linewidth=0.8)
+        panel.axhline(len(names) - apart - 0.5, color=PALE, linewidth=0.8)
 
 
 def _interval(
     axes: Axes, row: int, low: float, high: float, colour: str, alpha: float = 0.55
 ) -> None:
-    axes.plot([low, high], [row, row], color=colour, linewidth=3, alpha=alpha)
+    axes.plot([low, high], [row, row], color=colour, linewidth=4.5, alpha=alpha)
 
 
 def _groups(card: Scorecard) -> dict[str, tuple[list[bool], float]]:
@@ -156,7 +171,11 @@ def _before_after_finding(report: Report) -> str:
     regressed = [row.name for row in report.capabilities if row.verdict == REGRESSED]
     several = len(report.capabilities)
     if report.verdict == UNDERPOWERED:
-        return f"{levels}: UNDERPOWERED, too few items to tell"
+        seen = [row.name for row in report.deciding if row.seen_loss > row.budget]
+        why = (
+            f"more than allowed was seen lost in {join_words(seen)}, " if 0 < len(seen) < 4 else ""
+        )
+        return f"{levels}: UNDERPOWERED, {why}too few groups to tell"
     if not regressed or several == 1:
         return f"{levels}: {report.verdict}"
     where = (
@@ -167,12 +186,12 @@ def _before_after_finding(report: Report) -> str:
     return f"{levels}: REGRESSED in {where}"
 
 
-def _unlike_its_interval(row: Row, report: Report) -> bool:
-    """Tell whether something other than the interval decided; see the rules of `compare`."""
-    above, below = row.low >= -report.budget, row.high < -report.budget
-    return (row.verdict == HELD and not above) or (row.verdict == REGRESSED and not below)
+def _by_collapse(row: Row) -> bool:
+    """Tell whether answers that are no longer said decided, and not the interval."""
+    return row.verdict == REGRESSED and not row.joint_high < -row.budget
 
 
 def _footnotes(report: Report) -> list[str]:
-    notes = [row.note for row in report.rows if _unlike_its_interval(row, report)]
-    return [f"* {note}" for note in dict.fromkeys(notes)]
+    rows = [row for row in report.rows if _by_collapse(row)]
+    counts = ", ".join(f"{row.collapsed} of {row.n} in {row.name}" for row in rows)
+    return [f"* preferred, but no longer said: {counts}"] if rows else []

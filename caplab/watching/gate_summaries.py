@@ -14,7 +14,7 @@ _SHOWN = 3  # lost answers in the Markdown summary; the HTML page has more
 _MOST_ROWS = 50  # of the table: a comment on a pull request has its limits
 _LONGEST = 300  # characters of a question or an answer
 _MARKS = {HELD: "✅", REGRESSED: "❌", UNDERPOWERED: "❓"}
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~@:])")
+_MARKUP = re.compile(r"([\\`*_\[\]#|~])")
 _NO_XML = re.compile(
     r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )  # XML 1.0 has no NUL
@@ -55,6 +55,7 @@ def _chosen(report: Report) -> list[Row]:
 def _row(report: Report, row: Row) -> str:
     tier = "" if row.tier == "watched" else f" ({row.tier})"
     gone = f"up to {format_number(row.possible_loss)}" if row.possible_loss else "nothing"
+    gone += f", {row.collapsed} of {row.n} no longer said" if row.collapsed else ""
     levels = [format_number(row.before), format_number(row.after), report.format_change(row.change)]
     verdict = f"{_MARKS[row.verdict]} {row.verdict}"
     cells = [_text(row.name) + tier, str(row.groups), *levels, gone, verdict]
@@ -70,7 +71,8 @@ def _text(text: str) -> str:
     """Write foreign text so that Markdown, HTML and the log of a CI job take it for text alone."""
     short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     plain = " ".join(_NO_XML.sub("\ufffd", short).split())
-    return _MARKUP.sub(r"\\\1", escape(plain, quote=False))
+    quiet = escape(plain, quote=False).replace("@", "@\u200b")  # no name in an answer is notified
+    return _MARKUP.sub(r"\\\1", quiet)
 
 
 def junit(report: Report) -> str:
