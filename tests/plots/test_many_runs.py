@@ -32,7 +32,7 @@ def test_seeds_are_one_dot_at_their_mean():
     assert picture.finding == "full 1e-3: task .25 → .88, classics 1.00 → .62"
 
 
-def test_the_frontier_joins_what_nothing_surpasses():
+def test_the_frontier_joins_the_best():
     runs = [
         a_run((1.0, 0.75), (0.25, 0.5), learning_rate=1e-4),
         a_run((1.0, 0.5), (0.25, 0.9375), learning_rate=1e-3),
