@@ -5,9 +5,10 @@ chance reweigh the groups, as a Bayesian bootstrap does, but add one group that 
 a group can. The low end is the mean that falls short of the truth in all but `alpha / 2` of the
 weightings; the high end is its mirror image. It assumes nothing but independent groups and the
 bounds -1 and 1. Where each group is lost or kept it is Clopper and Pearson's interval, and at zero
-the exact McNemar test. That it errs at most as often as it says is proved in special cases and has
-no known exception (Learned-Miller and Thomas 2019, Phan et al. 2021, arXiv 2106.03163);
-`benchmarks/verdicts.py` measures it where the lab uses it.
+the exact McNemar test. That it errs at most as often as it says, for any distribution, was long a
+conjecture without a known exception (Phan et al. 2021, arXiv 2106.03163); a proof is announced
+(Vlassis and Thomas 2026, arXiv 2607.08415). `benchmarks/verdicts.py` measures it where the lab uses
+it: Tango's score interval, Student's t on groups and bootstraps all break the promise there.
 
 **Numbers.** The weights are exponential variables, divided by their sum, so the chance that a
 weighted mean stays below a given one is that of `sum c_j Gamma(n_j) > 0`. Its integral (Gil-Pelaez)
