@@ -25,10 +25,10 @@ def test_a_run_shows_curves_and_budget():
 @pytest.mark.parametrize(
     ("classics", "said"),
     [
-        ((1.0, 0.9, 0.75), "beyond the budget of .02 from step 30 on"),
-        ((1.0, 0.99, 0.75), "beyond the budget of .02 from step 60 on"),
-        ((1.0, 0.5, 0.98), "back within the budget of .02"),
-        ((1.0, 1.0, 0.98), "within the budget of .02"),
+        ((1.0, 0.9, 0.75), "beyond the budget of .05 from step 30 on"),
+        ((1.0, 0.99, 0.75), "beyond the budget of .05 from step 60 on"),
+        ((1.0, 0.5, 0.95), "back within the budget of .05"),
+        ((1.0, 1.0, 0.95), "within the budget of .05"),
     ],
 )
 def test_the_title_says_since_when(classics, said):

@@ -1,5 +1,7 @@
 """Pictures of one scorecard, and of two compared."""
 
+from dataclasses import replace
+
 import pytest
 from drawings import card, words
 
@@ -33,26 +35,29 @@ def test_before_after_draws_the_report(report):
     assert dots == [level for row in report.rows for level in (row.before, row.after)]
     intervals = [tuple(line.get_xdata()) for line in right.lines if len(line.get_xdata()) == 2]
     assert {(row.low, row.high) for row in report.rows} <= set(intervals)
+    assert {(row.joint_low, row.joint_high) for row in report.rows} <= set(intervals)
     assert (-report.budget, -report.budget) in intervals
 
 
-def test_titles_come_from_the_data(base, report):
+def test_titles_come_from_the_data(base):
     some = card([i % 30 > 0 and i > 50 for i in range(192)])
     copy, lost, small = compare(base, base), compare(base, some), card([True] * 10, {"a": 10})
     few = compare(small, card([True] * 9 + [False], {"a": 10}))
     assert plots.before_after(copy).finding == "classics .96, was .96: HELD"
     assert plots.before_after(lost).finding == "classics .71, was .96: REGRESSED in capitals"
-    assert plots.before_after(report).finding.endswith("REGRESSED in 4 of 4 capabilities")
-    assert plots.before_after(few).finding.endswith("UNDERPOWERED, too few items to tell")
+    many = compare(base, card([i % 30 > 0 and i % 2 > 0 for i in range(192)]))
+    assert plots.before_after(many).finding.endswith("REGRESSED in 4 of 4 capabilities")
+    assert plots.before_after(few).finding.endswith("too few groups to tell")
 
 
-def test_other_verdicts_have_a_footnote(base):
-    shown = words(plots.before_after(compare(base, base)))
-    assert "HELD*" in shown
-    assert any(text.startswith("* nothing moved") for text in shown)
-    assert not any(
-        "*" in text for text in words(plots.before_after(compare(base, card([False] * 192))))
-    )
+def test_collapse_has_a_star_and_a_footnote(base):
+    """Each right answer is still preferred, and has become too unlikely to be said."""
+    unlikely = tuple(tuple(nats - 4 for nats in row) for row in base.loglikelihoods)
+    shown = words(plots.before_after(compare(base, replace(base, loglikelihoods=unlikely))))
+    assert "REGRESSED*" in shown
+    assert any("* preferred, but no longer said: " in text for text in shown)
+    counted = words(plots.before_after(compare(base, card([False] * 192))))
+    assert not any("*" in text for text in counted)
 
 
 def test_odd_names_are_drawn_as_they_are():
