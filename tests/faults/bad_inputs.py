@@ -93,7 +93,7 @@ BAD_INPUTS = [
     Bad("compare", "two names", lambda at: cl.compare("a", "b"), ("two scorecards", "'a'")),
     Bad("compare", "other exams", lambda at: cl.compare(at.card, other(at)), ("different exams",)),
     Bad(
-        "compare", "budget 2", lambda at: cl.compare(at.card, at.card, budget=2), ("budget", ".02")
+        "compare", "budget 2", lambda at: cl.compare(at.card, at.card, budget=2), ("budget", ".05")
     ),
     Bad("compare", "NaN", lambda at: cl.compare(at.card, at.card, budget=NAN), ("budget", "nan")),
     Bad(
@@ -102,7 +102,7 @@ BAD_INPUTS = [
         lambda at: cl.compare(at.card, at.card, metric="acc"),
         ("'acc'", "accuracy"),
     ),
-    Bad("compare", "2 %", lambda at: cl.compare(at.card, at.card, budget="2 %"), ("'2 %'", ".02")),
+    Bad("compare", "2 %", lambda at: cl.compare(at.card, at.card, budget="2 %"), ("'2 %'", ".05")),
     Bad("compare", "95", lambda at: cl.compare(at.card, at.card, confidence=95), ("95", ".95")),
     Bad("Report.row", "unknown", lambda at: report(at)["captials"], ("captials", "capitals")),
     Bad("Report.load", "no report", lambda at: cl.Report.load(at.file("{}")), ("not a report",)),
@@ -166,7 +166,7 @@ BAD_INPUTS = [
     Bad("recovery", "a name", lambda at: remedies.recovery(at.subject, "run"), ("Run", "'run'")),
     # -- plots
     Bad("plots.run", "a recipe", lambda at: cl.plots.run(QUICK), ("Run", "fine_tune")),
-    Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", ".02")),
+    Bad("plots.run", "budget 7", lambda at: cl.plots.run(at.run, budget=7), ("7", ".05")),
     Bad("plots.trade_off", "nothing", lambda at: cl.plots.trade_off([]), ("run",)),
     # -- sweeps and the atlas
     Bad("grid", "a misspelt field", lambda at: cl.grid(learning_rat=[1]), ("learning_rate",)),
