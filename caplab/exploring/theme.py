@@ -1,7 +1,8 @@
 """How a panel looks: one style sheet, with the colours of the page or of the saved picture."""
 
-from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
-from caplab.plots import picture as paper
+from caplab.measuring.report import HELD, REGRESSED
+from caplab.support import colours
+from caplab.support.colours import DARK, DARK_VERDICTS
 
 __all__ = ["LIVE", "PRINTED"]
 
@@ -55,7 +56,7 @@ _PANEL = """
 .caplab-explorer .cl-said b { font-weight: 600; font-variant-numeric: tabular-nums; }
 .caplab-explorer .cl-detail { font-size: 14px; color: %(pale)s; }
 .caplab-explorer .cl-verdict { margin-left: 12px; padding: 1px 12px 2px; border-radius: 14px;
-  color: #fff; font-size: 17px; font-weight: 600; white-space: nowrap; display: inline-block; }
+  color: %(badge)s; font-size: 17px; font-weight: 600; white-space: nowrap; display: inline-block; }
 .caplab-explorer .cl-verdict i { font-style: normal; font-weight: 400; }
 .caplab-explorer .cl-charts { display: block; width: 100%%; height: auto; }
 .caplab-explorer .cl-failed b { color: %(bad)s; }
@@ -73,39 +74,40 @@ _PANEL = """
 """
 
 _VERDICTS = "".join(
-    f".caplab-explorer .cl-{verdict.lower()} {{ background: {paper.VERDICTS[verdict]}; }}\n"
-    for verdict in (REGRESSED, HELD, UNDERPOWERED)
+    f".caplab-explorer .cl-{verdict.lower()} {{ background: {colour}; }}\n"
+    for verdict, colour in colours.VERDICTS.items()
 )
 
 _PAPER = {
-    "ink": paper.INK,
-    "pale": paper.PALE,
-    "paper": paper.PAPER,
-    "grid": "#dddddd",
-    "old": paper.OLD,
-    "new": paper.NEW_WORDS,
-    "line": paper.BUDGET,
-    "guard": paper.GUARD,
-    "guess": paper.GUARD,
-    "bad": paper.VERDICTS[REGRESSED],
-    "good": paper.VERDICTS[HELD],
+    "ink": colours.INK,
+    "pale": colours.PALE,
+    "paper": colours.PAPER,
+    "grid": colours.GRID,
+    "old": colours.OLD,
+    "new": colours.NEW_WORDS,
+    "line": colours.BUDGET,
+    "guard": colours.GUARD,
+    "guess": colours.GUARD,
+    "bad": colours.VERDICTS[REGRESSED],
+    "good": colours.VERDICTS[HELD],
+    "badge": colours.WHITE,
     "font": "system-ui, sans-serif",
 }
 _DARK = {
-    "ink": "#f0f0f0",
-    "pale": "#b4b4b4",
-    "paper": "var(--jp-layout-color0, #222222)",
-    "grid": "#3c3c3c",
-    "old": "#6cb8ea",
-    "new": "#ff9b57",
-    "line": "#c8c8c8",
-    "guard": "#e58ab8",
-    "guess": "#e58ab8",
-    "bad": "#ff8a80",
-    "good": "#6fd1a8",
+    "ink": DARK["INK"],
+    "pale": DARK["PALE"],
+    "paper": f"var(--jp-layout-color0, {DARK['PAPER']})",
+    "grid": DARK["GRID"],
+    "old": DARK["OLD"],
+    "new": DARK["NEW"],
+    "line": DARK["BUDGET"],
+    "guard": DARK["GUARD"],
+    "guess": DARK["GUARD"],
+    "bad": DARK_VERDICTS[REGRESSED],
+    "good": DARK_VERDICTS[HELD],
 }
 _PAGE = {
-    "paper": "var(--jp-layout-color0, #ffffff)",
+    "paper": f"var(--jp-layout-color0, {colours.WHITE})",
     "font": "var(--jp-content-font-family, system-ui, sans-serif)",
 }
 # How pages say that they are dark: JupyterLab, Notebook and Voilà, Colab, VS Code.

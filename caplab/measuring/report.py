@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from caplab.measuring.policy import ADVISORY, MUST_KEEP
 from caplab.questions.exam import OVERALL
+from caplab.support.colours import VERDICTS, WHITE
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure, short_repr
 from caplab.support.files import read_sealed, write_sealed
 from caplab.support.tables import text_table
@@ -258,7 +259,9 @@ class Report:
 
     def _html_row(self, row: Row) -> str:
         name, *numbers, verdict = map(escape, self._cells(row))
-        badge = f"background:{_BADGES[row.verdict]};color:#fff;padding:.1em .5em;border-radius:.6em"
+        badge = (
+            f"background:{VERDICTS[row.verdict]};color:{WHITE};padding:.1em .5em;border-radius:.6em"
+        )
         right = '<td style="text-align:right;padding:.2em .6em">'
         cells = "".join(f"{right}{number}</td>" for number in numbers)
         return (
@@ -285,7 +288,6 @@ class Report:
 _COLUMNS = ["capability", "n", "groups", "before", "after", "change", "interval"]
 _COLUMNS += ["lost", "gained", "kept", "p", "verdict"]
 _WORDS = (0, len(_COLUMNS) - 1)
-_BADGES = {REGRESSED: "#b3261e", HELD: "#1b7a56", UNDERPOWERED: "#666"}  # white text reads on each
 
 
 def _more(row: Row) -> str:

@@ -1,12 +1,10 @@
-"""How does one result look?
-
-Every title states a finding, computed from the data.
-"""
+"""How does one result look? Figures of scorecards and runs, with their finding as the title."""
 
 from caplab.plots.many_runs import kl, trade_off
-from caplab.plots.picture import BUDGET, GUARD, INK, NEW, OLD, PAPER, Picture
+from caplab.plots.picture import Picture
 from caplab.plots.runs import looks, run
 from caplab.plots.scorecards import before_after, scorecard
+from caplab.support.colours import BUDGET, GUARD, INK, NEW, OLD, PAPER
 
 __all__ = [
     "BUDGET",

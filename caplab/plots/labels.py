@@ -9,7 +9,8 @@ from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from caplab.plots.picture import DOTS, PALE, PAPER, clipped, plain
+from caplab.plots.picture import DOTS, clipped, plain
+from caplab.support.colours import PALE, PAPER
 
 __all__ = ["name_dots", "name_ends", "write_beside_row"]
 

@@ -10,20 +10,9 @@ from matplotlib.ticker import NullLocator
 
 from caplab.measuring.scorecard import Scorecard
 from caplab.plots.labels import name_dots
-from caplab.plots.picture import (
-    INK,
-    METHODS,
-    NEW_WORDS,
-    OLD,
-    PALE,
-    PAPER,
-    Picture,
-    clipped,
-    on_paper,
-    plain,
-    tick,
-)
+from caplab.plots.picture import METHODS, Picture, clipped, on_paper, plain, tick
 from caplab.plots.runs import checked_points, from_to
+from caplab.support.colours import INK, NEW_WORDS, OLD, PALE, PAPER
 from caplab.support.errors import BadInput
 from caplab.support.text import format_number, format_rate, join_words
 

@@ -1,9 +1,4 @@
-"""The `Picture`: a figure that states its finding, and the colours of the whole course.
-
-OLD is what the base could already do, NEW is what is being learned. The colours differ for
-colour-blind readers, on a projector and in grey print. Pictures have their own background, so that
-they look the same on light and dark pages.
-"""
+"""The `Picture`: a figure on paper that states its finding."""
 
 import textwrap
 from io import BytesIO
@@ -12,17 +7,10 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
+from caplab.support.colours import INK, PALE, PAPER
 
-__all__ = ["BUDGET", "GUARD", "INK", "NEW", "OLD", "PAPER", "Picture"]
+__all__ = ["Picture"]
 
-OLD = "#0072b2"  # blue: the classics
-NEW = "#d55e00"  # vermilion: the new task
-BUDGET = "#4d4d4d"  # the line that a drop must not cross
-GUARD = "#aa3377"  # purple: where the guard acted
-PAPER, INK, PALE = "#fbfaf7", "#1f1f1f", "#666666"
-NEW_WORDS = "#ad4c00"  # NEW, dark enough for words
-VERDICTS = {REGRESSED: "#b3261e", HELD: "#0b6e4f", UNDERPOWERED: PALE}
 MOST_ROWS = 40  # in a picture; a table has room for all
 _SHORTEN: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # a title or a note
 DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens

@@ -11,22 +11,8 @@ from caplab.measuring.policy import BUDGET as DEFAULT_BUDGET
 from caplab.measuring.policy import check_budget
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED
 from caplab.plots.labels import name_ends
-from caplab.plots.picture import (
-    BUDGET,
-    GUARD,
-    INK,
-    NEW,
-    NEW_WORDS,
-    OLD,
-    PALE,
-    PAPER,
-    VERDICTS,
-    Picture,
-    clipped,
-    on_paper,
-    plain,
-    tick,
-)
+from caplab.plots.picture import Picture, clipped, on_paper, plain, tick
+from caplab.support.colours import BUDGET, GUARD, INK, NEW, NEW_WORDS, OLD, PALE, PAPER, VERDICTS
 from caplab.support.errors import BadInput, short_repr
 from caplab.support.text import format_number
 

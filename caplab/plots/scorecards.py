@@ -11,21 +11,9 @@ from caplab.measuring.intervals import wilson
 from caplab.measuring.report import REGRESSED, UNDERPOWERED, Report, Row
 from caplab.measuring.scorecard import Scorecard
 from caplab.plots.labels import write_beside_row
-from caplab.plots.picture import (
-    BUDGET,
-    INK,
-    MOST_ROWS,
-    OLD,
-    PALE,
-    PAPER,
-    VERDICTS,
-    Picture,
-    clipped,
-    on_paper,
-    plain,
-    tick,
-)
+from caplab.plots.picture import MOST_ROWS, Picture, clipped, on_paper, plain, tick
 from caplab.questions.exam import OVERALL
+from caplab.support.colours import BUDGET, INK, OLD, PALE, PAPER, VERDICTS
 from caplab.support.errors import require_type
 from caplab.support.text import format_number, join_words
 

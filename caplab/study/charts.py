@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from caplab.plots.labels import name_ends
-from caplab.plots.picture import INK, METHODS, NEW, NEW_WORDS, OLD, PALE, Picture, on_paper, tick
+from caplab.plots.picture import METHODS, Picture, on_paper, tick
 from caplab.study.atlas import Atlas
 from caplab.study.matching import check_task
+from caplab.support.colours import INK, NEW, NEW_WORDS, OLD, PALE
 from caplab.support.errors import BadInput, require_type
 from caplab.support.text import format_number, format_percent, format_rate
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from caplab.support.colours import NEW, OLD, PALE, VERDICTS
+
 __all__ = [
     "BLANK",
     "RIGHT",
@@ -21,9 +23,8 @@ __all__ = [
 ]
 
 RIGHT, WRONG, BLANK = "Right", "Try again", "Not yet"
-# Readable on light and dark pages.
-_COLOURS = {RIGHT: "#0b6e4f", WRONG: "#d55e00", BLANK: "#808080"}
-_BLUE = "#0072b2"
+# Of the bar beside a note: its words have the page's own colour, light or dark.
+_COLOURS = {RIGHT: VERDICTS["HELD"], WRONG: NEW, BLANK: PALE}
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -38,7 +39,7 @@ class Note:
         return f"{self.kind}: {self.text}"
 
     def _repr_html_(self) -> str:
-        bar = _COLOURS.get(self.kind, _BLUE)
+        bar = _COLOURS.get(self.kind, OLD)
         style = f"border-left: 5px solid {bar}; padding: .3em .8em; margin: .3em 0"
         style += "; max-width: 46em; line-height: 1.45"
         return (

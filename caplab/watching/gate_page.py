@@ -8,6 +8,7 @@ from caplab.plots.picture import Picture
 from caplab.plots.scorecards import before_after
 from caplab.questions.exam import Question
 from caplab.support import __version__
+from caplab.support.colours import DARK_VERDICTS, VERDICTS
 
 __all__ = ["page"]
 
@@ -19,18 +20,20 @@ _MEANINGS = {
 }
 # The browser loads nothing, whatever names and questions in the report contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = f"""
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64em; margin: 2em auto; padding: 0 1em; }}
-img {{ max-width: 100%; height: auto; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .2em .6em; text-align: left; vertical-align: top; }}
-.wide {{ overflow-x: auto; }}
-pre {{ margin: 0; white-space: pre-wrap; font-size: .9em; }}
-.{HELD} {{ color: #1b9a6e; }}
-.{REGRESSED} {{ color: #d7372c; }}
-.{UNDERPOWERED} {{ color: #808080; }}
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64em; margin: 2em auto; padding: 0 1em; }
+img { max-width: 100%; height: auto; }
+table { border-collapse: collapse; }
+td, th { padding: .2em .6em; text-align: left; vertical-align: top; }
+.wide { overflow-x: auto; }
+pre { margin: 0; white-space: pre-wrap; font-size: .9em; }
 """
+# Older browsers know no `light-dark` and keep the colour before it.
+_STYLE += "".join(
+    f".{verdict} {{ color: {colour}; color: light-dark({colour}, {DARK_VERDICTS[verdict]}); }}\n"
+    for verdict, colour in VERDICTS.items()
+)
 
 
 def page(

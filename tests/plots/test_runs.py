@@ -8,7 +8,7 @@ import pytest
 from drawings import a_guard, a_run, curve, words
 
 from caplab import plots
-from caplab.plots.picture import VERDICTS
+from caplab.support.colours import VERDICTS
 from caplab.support.errors import BadInput
 from caplab.support.text import format_number
 

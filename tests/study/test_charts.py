@@ -3,10 +3,11 @@
 import pretend
 import pytest
 
-from caplab.plots.picture import INK, NEW, OLD, PAPER, Picture
+from caplab.plots.picture import Picture
 from caplab.study import charts
 from caplab.study.grid import grid
 from caplab.study.seeds import interval
+from caplab.support.colours import INK, NEW, OLD, PAPER
 from caplab.support.errors import BadInput
 from caplab.support.text import format_number
 
