@@ -1,1 +1,1 @@
-"""What do the commands do?"""
+"""What do the commands do? They score, gate, sweep and examine a machine from a shell."""

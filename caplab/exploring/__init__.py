@@ -1,1 +1,1 @@
-"""What moves under the learner's hand? The Explorer: its controls, pictures and runs."""
+"""What moves under the learner's hand? The Explorer: its controls, charts and trainings."""

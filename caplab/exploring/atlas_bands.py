@@ -46,7 +46,7 @@ class AtlasBands:
 
 def _setting(recipe: Recipe) -> Any:
     """Return what decides a run apart from its seed and length."""
-    from caplab.study.rows import key_without_seed
+    from caplab.study.atlas_rows import key_without_seed
 
     return key_without_seed(recipe)
 

@@ -1,7 +1,7 @@
-"""Draw a state as markup: a pure function whose small result is the value of one widget.
+"""Draw the Explorer's headline, charts and answers for a state, as HTML or as an SVG picture.
 
-The colours are those of `caplab.plots`. In a live panel they come from the page, which knows
-whether it is dark (see `theme`); the picture in a saved notebook has a background of its own.
+Pure functions: the same state gives the same markup. In a live panel the colours follow the page,
+which knows whether it is dark (see `theme`); a picture in a saved notebook has its own background.
 """
 
 from collections.abc import Sequence

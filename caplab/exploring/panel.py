@@ -1,4 +1,4 @@
-"""The widgets of a panel, and what happens when they are touched."""
+"""`explorer`: the Explorer's panel, its widgets and what happens when one is touched."""
 
 import asyncio
 import threading

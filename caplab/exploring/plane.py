@@ -1,4 +1,4 @@
-"""Draw the plane of what was learned against what was kept."""
+"""Draw the Explorer's right chart: task learned across, classics kept up, one dot per model."""
 
 from dataclasses import dataclass
 

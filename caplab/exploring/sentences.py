@@ -1,4 +1,4 @@
-"""What a panel says: a headline over the picture, and one line of detail."""
+"""Write the Explorer's sentences: the headline over the charts, its detail, names of settings."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""What does it know, and did that change?"""
+"""What does it know, and did that change? Scores, and the verdict on two of them."""

@@ -1,4 +1,4 @@
-"""Ask a subject an exam.
+"""`score`: ask a subject every question of an exam, and return its `Scorecard`.
 
 A choice is scored as lm-evaluation-harness scores its `multiple_choice` tasks: by the
 log-likelihood of `" " + choice` after the prompt, summed over its tokens.

@@ -1,1 +1,1 @@
-"""Which model is it?"""
+"""Which model is it? Load a language model and its tokenizer as a `Subject`."""

@@ -1,4 +1,4 @@
-"""How does one result look? Figures of scorecards and runs, with their finding as the title."""
+"""How does one result look? Figures of scorecards and runs, each with its finding as title."""
 
 from caplab.plots.many_runs import kl, trade_off
 from caplab.plots.picture import Picture

@@ -1,4 +1,4 @@
-"""Draw what happened along one run."""
+"""Draw one training: `run`, its accuracy step by step, and `looks`, what its guard saw."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol

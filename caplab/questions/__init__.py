@@ -1,1 +1,1 @@
-"""What is it asked, what is it taught?"""
+"""What is it asked, what is it taught? Exams, and the synthetic world with its task."""

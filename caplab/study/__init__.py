@@ -1,1 +1,1 @@
-"""What did many runs show? Sweeps, the atlas, and the claims that it decides."""
+"""What did many runs show? Sweeps, the atlas of their results, and claims measured on it."""

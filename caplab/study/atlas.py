@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from caplab.study.atlas_file import read_atlas, write_atlas
-from caplab.study.matching import Paths, check_task, kept_at, matched
-from caplab.study.rows import (
+from caplab.study.atlas_rows import (
     FIELDS,
     LEVELS,
     LORA_FIELDS,
@@ -32,6 +31,7 @@ from caplab.study.rows import (
     recipe_row,
     run_row,
 )
+from caplab.study.matching import Paths, check_task, kept_at, matched
 from caplab.study.seeds import bounded, interval
 from caplab.support.errors import BadInput, as_number, did_you_mean, require_type, short_repr
 from caplab.support.tables import html_table

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from caplab.study.rows import FIELDS, FULL_NAMES, full_names
+from caplab.study.atlas_rows import FIELDS, FULL_NAMES, full_names
 from caplab.support.errors import BadInput, explaining_failure
 from caplab.support.files import as_path, check_target, draft_of
 

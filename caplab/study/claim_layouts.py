@@ -1,4 +1,4 @@
-"""Lay out the runs of an atlas as claims compare them: a row for each seed, a column each rate."""
+"""Tables that several claims start from: a row for each seed, a column for each learning rate."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Everything that the lessons say about regression, each as one measurement over the atlas.
+"""`claims`: the list of all that the lessons claim, and how to measure one or all of it.
 
 A claim takes a piece of advice and measures it, seed by seed. Its `Finding` says in words what came
 out, with the interval over the seeds, and whether the advice holds: True, False, or None where the

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import stats
 
 from caplab.study.atlas import Atlas
+from caplab.study.atlas_rows import FIELDS
 from caplab.study.claim_layouts import BUDGET
 from caplab.study.findings import Evidence, as_claim
-from caplab.study.rows import FIELDS
 from caplab.study.seeds import interval
 from caplab.support.errors import BadInput
 from caplab.support.text import format_number

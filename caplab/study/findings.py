@@ -1,4 +1,4 @@
-"""What a claim comes to: a `Finding` says it in words, with its interval over the seeds."""
+"""`Finding`: the result of measuring a claim, with the sentence and whether the advice holds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

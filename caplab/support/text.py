@@ -1,4 +1,4 @@
-"""Format numbers, names and durations in the course's style."""
+"""Format numbers, names and durations in the course's style: `.49`, `2.5e-4`, `a, b and c`."""
 
 __all__ = [
     "format_duration",

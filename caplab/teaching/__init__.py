@@ -1,1 +1,1 @@
-"""What do lessons call?"""
+"""What do lessons call? Guesses, quizzes, exercise checks, hints, and the notes they show."""

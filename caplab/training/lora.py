@@ -1,4 +1,9 @@
-"""Turn a recipe into PEFT's LoRA configuration, and find the layers that it adapts."""
+"""Choose the layers that LoRA adapts, and describe the adapter to PEFT.
+
+LoRA freezes a layer's weight W and adds what it learns as a product of two thin matrices: the layer
+computes with W + alpha/r · B A, where W is (out, in), A (r, in), B (out, r) and r the rank. B
+begins at zero, so that training starts from the base.
+"""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""What stands between training and users?"""
+"""What stands between training and users? A guard while training, a gate before shipping."""

@@ -1,4 +1,4 @@
-"""Write values to the dashboards of a Trainer's `report_to` without the Trainer at hand."""
+"""Send a guard's values to TensorBoard, W&B and Trackio, as the Trainer's `report_to` says."""
 
 from importlib import import_module
 from pathlib import Path

@@ -6,7 +6,7 @@ import pandas as pd
 import pretend
 import pytest
 
-from caplab.study.rows import (
+from caplab.study.atlas_rows import (
     distance,
     has_value,
     key_without_seed,
