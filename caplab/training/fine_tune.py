@@ -20,7 +20,7 @@ from caplab.support import __version__
 from caplab.support.errors import BadInput, is_count, require_type, short_repr, within_memory
 from caplab.training.estimate import BIG, announce_estimate
 from caplab.training.examiner import Examiner
-from caplab.training.observer import Clock, Watch, random_state_kept
+from caplab.training.observer import Clock, Observer, random_state_kept
 from caplab.training.recipe import Recipe
 from caplab.training.replay import mixture
 from caplab.training.run import Point, Run
@@ -79,9 +79,9 @@ def fine_tune(
         examiner = Examiner(subject, exam, task_exam, held_out, progress=on_point is None)
         trainer = make_trainer(subject, recipe, fed, callbacks)
         looks = _steps_to_look(recipe.steps, every)
-        watch = Watch(trainer, examiner, looks, clock, on_point, stop)
-        run = _run(recipe, watch, trouble=watch.train())
-        del trainer, watch  # they refer to each other: the collection that follows frees them
+        observer = Observer(trainer, examiner, looks, clock, on_point, stop)
+        run = _run(recipe, observer, trouble=observer.train())
+        del trainer, observer  # they refer to each other: the collection that follows frees them
     return run
 
 
@@ -144,14 +144,14 @@ def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> 
     return Question("task", prompt, tuple(choices), choices.index(right))
 
 
-def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
+def _run(recipe: Recipe, observer: Observer, trouble: str | None) -> Run:
     """Gather what happened into a `Run`."""
-    trainer, examiner = watch.trainer, watch.examiner
+    trainer, examiner = observer.trainer, observer.examiner
     tuned = _tuned(trainer.model, examiner.subject, recipe)
     return Run(
         recipe=recipe,
-        points=watch.points,
-        cards=examiner.cards(None if watch.cut_short else tuned),
+        points=observer.points,
+        cards=examiner.cards(None if observer.cut_short else tuned),
         exam=examiner.exam,
         task_exam=examiner.task_exam,
         subject=tuned,
@@ -161,7 +161,7 @@ def _run(recipe: Recipe, watch: Watch, trouble: str | None) -> Run:
         stopped=trainer.state.global_step < recipe.steps,
         trouble=trouble,
         replay_fraction=trainer.replayed / max(1, trainer.read),
-        seconds=watch.clock.elapsed,
+        seconds=observer.clock.elapsed,
         device=str(tuned.device),
         versions={"caplab": __version__}
         | {library.__name__: library.__version__ for library in (torch, transformers, trl, peft)},

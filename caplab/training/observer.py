@@ -16,7 +16,7 @@ from caplab.training.examiner import Examiner
 from caplab.training.run import Point
 from caplab.training.trainer import Diverged, QuietTrainer
 
-__all__ = ["Clock", "Watch", "random_state_kept"]
+__all__ = ["Clock", "Observer", "random_state_kept"]
 _PATIENCE = 2.0  # seconds before a progress line appears
 
 
@@ -44,7 +44,7 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-class Watch(TrainerCallback):
+class Observer(TrainerCallback):
     """Measure the model at the chosen steps, pass the points on, and end the run at `stop`."""
 
     def __init__(

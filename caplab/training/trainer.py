@@ -35,7 +35,7 @@ _FEW_ROWS = 10_000  # fit into a list without trouble
 _COLLECT_EVERY = 10  # trainings
 
 
-class Diverged(Exception):  # noqa: N818  (it ends a training, and `Watch.train` catches it)
+class Diverged(Exception):  # noqa: N818  (it ends a training, and `Observer.train` catches it)
     """End a training that cannot recover."""
 
 
