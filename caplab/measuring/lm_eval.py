@@ -1,27 +1,28 @@
 """Read results of lm-evaluation-harness: an exam and a scorecard from what `--log_samples` wrote.
 
-Two such files, of a model before and after, hold everything that a paired comparison needs, and
-`lm_eval` itself never makes one: its standard errors treat the two as strangers.
+Two such files, of a model before and after, hold everything that a paired comparison needs.
+`lm_eval` itself makes none: its standard errors treat the two models as independent samples.
 
-Every task becomes a capability. Of a multiple-choice task all log-likelihoods are taken over, digit
-for digit. Of other tasks (written answers, the last word of a text) only right and wrong is known,
-by the first of their metrics that is 0 or 1 in every line; they are compared by counting.
+Every task becomes a capability. The log-likelihoods of a multiple-choice task are kept exactly. Of
+other tasks (written answers, the last word of a text) only right or wrong is known, from the first
+metric that is 0 or 1 in every line; such tasks are compared by counting.
 """
 
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import Exam, Question
-from caplab.support.errors import BadInput, as_number, require_type, short_repr
-from caplab.support.files import as_path, from_json, make_folder, read_text, write_atomically
+from caplab.support.errors import BadInput, as_number, is_count, require_type, short_repr
+from caplab.support.files import as_path, make_folder, parse_rows, read_jsonl, write_atomically
 from caplab.support.text import join_words
 
 __all__ = ["exam_from_lm_eval", "is_lm_eval", "scorecard_from_lm_eval", "write_samples"]
@@ -33,23 +34,25 @@ _KEYS = ("doc_id", "target", "arguments", "filtered_resps", "metrics")
 _HOW_TO_MAKE_THEM = (
     "`lm_eval --log_samples --output_path FOLDER ...` writes samples_TASK_DATE.jsonl."
 )
-_MOST_PROBLEMS = 20  # named in one refusal
+_OTHER_FILE = f"This is not what lm_eval --log_samples writes. {_HOW_TO_MAKE_THEM}"
+_SEVERAL_RUNS = "If the file was joined from the files of several runs, give one of those."
+_NO_EXAM = "It cannot be asked as an exam. Its answers can still be compared with others to it."
 
 
 class _Item(NamedTuple):
-    """One sample: what was asked, which choice is right, and how likely the model found each."""
+    """One sample: the question, the right choice, and the log-likelihood of each choice."""
 
     capability: str
-    prompt: str  # empty where the choices do not follow one prompt after one space
+    prompt: str  # empty if the choices do not all follow the same prompt and a space
     choices: tuple[str, ...]
     answer: int
     loglikelihoods: tuple[float, ...]
-    characters: tuple[int, ...]
-    group: str | None = None  # the document's own `group`, where it has one
+    characters: tuple[int, ...]  # of each choice
+    group: str | None = None  # the document's own `group`, if it has one
 
     @property
     def line(self) -> str:
-        """Write the question as an exam's own file has it, so that their fingerprints agree."""
+        """Write the question as in an exam's file, so that their fingerprints agree."""
         fields = ("capability", "prompt", "choices", "answer")
         return (
             json.dumps({field: getattr(self, field) for field in fields}, ensure_ascii=False) + "\n"
@@ -57,7 +60,7 @@ class _Item(NamedTuple):
 
 
 def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
-    """Read the answers of one model from a samples file, or from a folder of them."""
+    """Read the answers of one model from a samples file, or from a folder of such files."""
     items = _read(as_path(path))
     lines = "".join(item.line for item in items)
     return Scorecard(
@@ -73,28 +76,22 @@ def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
 
 
 def exam_from_lm_eval(path: str | os.PathLike[str]) -> Exam:
-    """Read the questions behind a samples file, to ask them of another model.
+    """Read the questions of a samples file, to ask another model the same.
 
-    Its fingerprint is that of the scorecard from the same file, so that the answers which you have
-    can be compared with the ones that you then get.
+    The exam has the fingerprint of the scorecard from the same file, so that the answers in the
+    file can be compared with those of the other model.
     """
     items = _read(as_path(path))
-    questions, problems = [], []
-    for number, item in enumerate(items):
-        try:
-            questions.append(_question(item))
-        except BadInput as error:
-            problems.append(f"item {number} of {item.capability}: {error}")
-    _refuse_if(problems, f"{path} cannot be asked as an exam")
+    questions = parse_rows(path, enumerate(items), _question, unit="question", advice=_NO_EXAM)
     return Exam(tuple(questions), (), _title(items))
 
 
 def write_samples(
     folder: str | os.PathLike[str], exam: Exam, card: Scorecard, date: str = "2026-01-01T00-00-00.0"
 ) -> None:
-    """Write answers as `lm_eval --log_samples` does, each capability as a task of its own.
+    """Write answers as `lm_eval --log_samples` does, each capability as one task.
 
-    For tools that read such files, and to have some where the harness is not installed.
+    Other tools read such files, and this makes them without the harness.
     """
     require_type(exam, Exam, "write_samples needs an Exam")
     require_type(card, Scorecard, "write_samples needs the Scorecard of that exam")
@@ -102,17 +99,18 @@ def write_samples(
         raise BadInput(f"These answers were given to {card.exam!r}, not to {exam.name!r}.")
     make_folder(folder)
     for task in exam.capabilities:
+        indices = [index for index, name in enumerate(card.capability) if name == task]
         lines = [
-            json.dumps(_sample(number, exam.questions[place], card, place)) + "\n"
-            for number, place in enumerate(n for n, c in enumerate(card.capability) if c == task)
+            json.dumps(_sample(number, exam.questions[index], card, index)) + "\n"
+            for number, index in enumerate(indices)
         ]
         write_atomically(as_path(folder) / f"samples_{task}_{date}.jsonl", "".join(lines))
 
 
-def _sample(number: int, question: Question, card: Scorecard, place: int) -> Row:
-    """Write one answer as one line of the harness."""
+def _sample(number: int, question: Question, card: Scorecard, index: int) -> Row:
+    """Turn one answer into a line as the harness writes it."""
     pairs = [{"arg_0": question.prompt, "arg_1": f" {choice}"} for choice in question.choices]
-    nats = [[str(value), "False"] for value in card.loglikelihoods[place]]
+    nats = [[str(value), "False"] for value in card.loglikelihoods[index]]
     return {
         "doc_id": number,
         "doc": {"prompt": question.prompt, "choices": question.choices, "group": question.group},
@@ -122,13 +120,13 @@ def _sample(number: int, question: Question, card: Scorecard, place: int) -> Row
         "filtered_resps": nats,
         "filter": "none",
         "metrics": ["acc", "acc_norm"],
-        "acc": float(card.correct[place]),
-        "acc_norm": float(card.correct_norm[place]),
+        "acc": float(card.correct[index]),
+        "acc_norm": float(card.correct_norm[index]),
     }
 
 
 def is_lm_eval(path: Path) -> bool:
-    """Tell whether a path is a samples file, or a folder with some and no model."""
+    """Check whether a path is a samples file, or a folder that has some and no model."""
     if path.is_dir():
         return not any(path.glob("*config.json")) and any(path.rglob("samples_*.jsonl"))
     return path.suffix == ".jsonl"
@@ -136,7 +134,8 @@ def is_lm_eval(path: Path) -> bool:
 
 def _question(item: _Item) -> Question:
     if not item.prompt:
-        raise BadInput("its choices do not follow one prompt after a space, as an exam's do")
+        wanted = "one prompt and a space, as in an exam"
+        raise BadInput(f"the choices of this item of {item.capability} do not follow {wanted}")
     return Question(item.capability, item.prompt, item.choices, item.answer, item.group)
 
 
@@ -146,7 +145,7 @@ def _title(items: list[_Item]) -> str:
 
 
 def _model(path: Path) -> str:
-    """Name the model: lm_eval writes the samples into a folder that is called like it."""
+    """Name the model: lm_eval writes the samples into a folder named after it."""
     file = next(iter(_files(path).values()))
     folder = file.absolute().parent.name
     return folder.replace("__", "/") if _SAMPLES.fullmatch(file.name) else file.stem
@@ -169,79 +168,66 @@ def _files(path: Path) -> dict[str, Path]:
         raise BadInput(f"{path} holds no samples. {_HOW_TO_MAKE_THEM}")
     if len(folders := {file.parent for file in found}) > 1:
         names = ", ".join(sorted(map(str, folders))[:4])
-        raise BadInput(f"{path} holds samples of several models: name one folder of {names}.")
-    return {_task(file): file for file in found}  # of one task the last is the newest
+        raise BadInput(
+            f"{path} holds samples of several models. Give one of their folders: {names}."
+        )
+    return {
+        _task(file): file for file in found
+    }  # dates sort as text: of one task, the last file is the newest
 
 
 def _task(file: Path) -> str:
-    """Take the task from the file's name; two files that were renamed are still of one task."""
+    """Read the task from the file's name; every renamed file counts as the same task."""
     match = _SAMPLES.fullmatch(file.name)
     return match[1] if match else "samples"
 
 
 def _items(file: Path, task: str) -> list[_Item]:
-    """Read one samples file, and say of all malformed lines at once what is wrong."""
-    rows, problems = [], []
-    for number, line in enumerate(read_text(file, "samples file").split("\n"), start=1):
-        try:
-            rows += [_row(line)] if line.strip() else []
-        except BadInput as error:
-            problems.append(f"line {number}: {error}")
-    _refuse_if(problems, f"{file} is not what lm_eval --log_samples writes")
+    """Read one samples file; one error lists all malformed lines."""
+    rows = read_jsonl(file, "samples file", _row, advice=_OTHER_FILE)
     if not rows:
         raise BadInput(f"{file} is empty. {_HOW_TO_MAKE_THEM}")
-    rows = sorted(_one_filter(rows), key=lambda row: row["doc_id"])
-    _refuse_if(_twice(rows), f"{file} has a document more than once")
+    # A task may judge the same answer through several filters, each in a line of its own.
+    first = rows[0].get("filter")
+    number = itemgetter("doc_id")
+    kept = sorted((row for row in rows if row.get("filter") == first), key=number)
+    documents = [(doc_id, list(group)) for doc_id, group in groupby(kept, key=number)]
+    rows = parse_rows(file, documents, _only_row, unit="document", advice=_SEVERAL_RUNS)
     metric, known = _metric(rows), _all_choices(rows)
     return [_chosen(row, task, known) or _graded(row, task, metric, file) for row in rows]
 
 
-def _row(line: str) -> Row:
-    """Read one line."""
-    row = from_json(line)
+def _row(row: Any) -> Row:
+    """Check the JSON value of one line."""
     if not isinstance(row, dict):
-        raise BadInput(f"this is not a JSON object but {line.strip()[:40]}")
+        raise BadInput(f"this is not a JSON object but {json.dumps(row)[:40]}")
     if missing := [repr(key) for key in _KEYS if key not in row]:
         raise BadInput(f"{', '.join(missing)} is missing")
-    if type(row["doc_id"]) is not int or not isinstance(row["metrics"], list):
-        raise BadInput(
-            f"doc_id is {short_repr(row['doc_id'])}, metrics {short_repr(row['metrics'])}"
-        )
+    if not is_count(row["doc_id"]):
+        raise BadInput(f"doc_id must be the number of a document, not {short_repr(row['doc_id'])}")
+    if not isinstance(row["metrics"], list):
+        raise BadInput(f"metrics must be a list of names, not {short_repr(row['metrics'])}")
     calls = row["arguments"].values() if isinstance(row["arguments"], dict) else row["arguments"]
     if not isinstance(calls, Iterable) or not all(isinstance(c, dict | list) for c in calls):
-        raise BadInput(
-            f"arguments is {short_repr(row['arguments'])}, and not what the model was asked"
-        )
+        given = short_repr(row["arguments"])
+        raise BadInput(f"arguments is {given}, not a list of what the model was asked")
     return row
 
 
-def _one_filter(rows: list[Row]) -> Iterator[Row]:
-    """Keep one line per document: a task may judge the same answer through several filters."""
-    first = rows[0].get("filter")
-    return (row for row in rows if row.get("filter") == first)
-
-
-def _twice(rows: list[Row]) -> Iterator[str]:
-    for number, group in groupby(rows, key=lambda row: row["doc_id"]):
-        if (times := len(list(group))) > 1:
-            yield f"document {number} stands there {times} times"
-
-
-def _refuse_if(problems: Iterable[str], what: str) -> None:
-    if found := list(problems):
-        more = (
-            [f"... and {len(found) - _MOST_PROBLEMS} more"] if len(found) > _MOST_PROBLEMS else []
-        )
-        raise BadInput("\n  ".join([f"{what}:", *found[:_MOST_PROBLEMS], *more]))
+def _only_row(group: list[Row]) -> Row:
+    """Return the row of a document; refuse more than one, as nobody knows which counts."""
+    if len(group) > 1:
+        raise BadInput(f"it appears {len(group)} times")
+    return group[0]
 
 
 # ---------------------------------------------------------------- one sample
 
 
 def _pairs(row: Row) -> list[tuple[str, str]]:
-    """Return what was put to the model: prompts and what may follow them.
+    """Return what the model was asked: pairs of a prompt and a continuation.
 
-    The same choices without any prompt, which `acc_mutual_info` asks for, are left out.
+    `acc_mutual_info` also asks for the choices without a prompt: those pairs are left out.
     """
     given = row["arguments"]
     calls = list(given.values()) if isinstance(given, dict) else given
@@ -251,7 +237,7 @@ def _pairs(row: Row) -> list[tuple[str, str]]:
 
 
 def _chosen(row: Row, task: str, known: bool) -> _Item | None:
-    """Take over a multiple-choice sample with its log-likelihoods; another one is no such."""
+    """Read a multiple-choice sample with its log-likelihoods; None if it is of another kind."""
     pairs = _pairs(row) if known else []
     nats = _nats(row)[: len(pairs)]
     answer = _answer(row, [text for _, text in pairs], nats)
@@ -265,7 +251,7 @@ def _chosen(row: Row, task: str, known: bool) -> _Item | None:
 
 
 def _all_choices(rows: list[Row]) -> bool:
-    """Tell whether every sample of a task is a choice among several."""
+    """Check whether every sample of a task is a choice among several."""
     return all(
         1 < len(pairs) <= len(nats) and _answer(row, [t for _, t in pairs], nats) is not None
         for row in rows
@@ -274,7 +260,7 @@ def _all_choices(rows: list[Row]) -> bool:
 
 
 def _nats(row: Row) -> list[float]:
-    """Return the log-likelihoods; written answers have none."""
+    """Return the log-likelihoods, one per pair; written answers have none."""
     found = row["filtered_resps"]
     if not isinstance(found, list) or not all(isinstance(pair, list) for pair in found):
         return []
@@ -285,23 +271,25 @@ def _nats(row: Row) -> list[float]:
 
 
 def _answer(row: Row, choices: list[str], nats: list[float]) -> int | None:
-    """Find the right choice: a number, a text, or for two choices what was judged right or wrong.
+    """Find the number of the right choice; None if it cannot be known.
 
-    The harness says for each answer whether it was right, and what contradicts that is not taken.
+    The target names it by its number or its text. Of two choices it also follows from the grade:
+    the preferred one if that was right, else the other. A candidate that contradicts the grade is
+    not used.
     """
     if not nats or not _is_grade(row.get("acc", 0)):
         return None
-    best, judged = max(range(len(nats)), key=nats.__getitem__), row.get("acc")
+    best, grade = max(range(len(nats)), key=nats.__getitem__), row.get("acc")
     target, texts = str(row["target"]), [text.strip() for text in choices]
     candidates = [int(target)] if re.fullmatch(r"\d{1,6}", target) else []
     candidates += [texts.index(target.strip())] if texts.count(target.strip()) == 1 else []
-    candidates += [best if judged else 1 - best] if len(nats) == 2 and judged is not None else []
-    fits = (n for n in candidates if judged is None or bool(judged) == (n == best))
+    candidates += [best if grade else 1 - best] if len(nats) == 2 and grade is not None else []
+    fits = (n for n in candidates if grade is None or bool(grade) == (n == best))
     return next((n for n in fits if n < len(nats)), None)
 
 
 def _metric(rows: list[Row]) -> str | None:
-    """Find the first metric that says only right or wrong."""
+    """Return the first metric that is 0 or 1 in every row."""
     names = map(str, rows[0]["metrics"])
     return next((name for name in names if all(_is_grade(row.get(name)) for row in rows)), None)
 
@@ -311,11 +299,12 @@ def _is_grade(value: Any) -> bool:
 
 
 def _graded(row: Row, task: str, metric: str | None, file: Path) -> _Item:
-    """Take over right or wrong, as a choice between the two of which nothing more is known."""
+    """Read right or wrong as a choice between the two: nothing more is known of this sample."""
     if metric is None:
         raise BadInput(
-            f"{file}: none of its metrics ({', '.join(map(str, row['metrics']))}) says right or "
-            "wrong in every line, so there is nothing to compare item by item."
+            f"{file} cannot be compared item by item: none of its metrics "
+            f"({', '.join(map(str, row['metrics']))}) is 0 or 1 in every line. Let the task "
+            "report one that is, such as exact_match."
         )
     prompt = json.dumps(row["arguments"], sort_keys=True) + str(row["target"])
     nats = (0.0, -math.inf) if row[metric] else (-math.inf, 0.0)
@@ -324,7 +313,7 @@ def _graded(row: Row, task: str, metric: str | None, file: Path) -> _Item:
 
 
 def _group(row: Row, task: str) -> str | None:
-    """Take the group that a document names; the task's name keeps groups of two tasks apart."""
+    """Return the group that a document names; the task's name keeps groups of two tasks apart."""
     doc = row.get("doc")
     group = doc.get("group") if isinstance(doc, dict) else None
     return f"{task}: {group}" if isinstance(group, str | int) and f"{group}".strip() else None

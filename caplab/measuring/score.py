@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import Exam
-from caplab.support.errors import BadInput, require_type, short_repr
+from caplab.support.errors import BadInput, is_count, require_type, short_repr
 
 if TYPE_CHECKING:
     from caplab.models.subject import Subject
@@ -21,18 +21,19 @@ def score(
 ) -> "Scorecard":
     """Ask a subject every question of an exam, and measure its loss on the exam's texts.
 
-    The subject is measured in evaluation mode and left as it was: a training can go on as if nobody
-    had asked. `batch_size` counts rows of some 128 tokens in one forward pass; left out, it follows
-    from the device. Texts longer than the context are read in windows that overlap by one token, so
-    that every token but a text's first is predicted once.
+    The subject is measured in evaluation mode and left as it was, so that a training can go on as
+    if nothing had happened. `batch_size` counts rows of about 128 tokens in one forward pass; by
+    default it follows from the device. Texts longer than the context are read in windows that
+    overlap by one token, so that every token except a text's first is predicted once.
     """
     from caplab.measuring.likelihood import likelihoods
     from caplab.models.subject import Subject
 
     require_type(subject, Subject, 'score needs a Subject, such as load("pocket")')
     require_type(exam, Exam, "score needs an Exam, such as exam() or exam(path)")
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise BadInput(f"batch_size is a whole number from 1 on, not {short_repr(batch_size)}.")
+    if batch_size is not None and not is_count(batch_size, 1):
+        given = short_repr(batch_size)
+        raise BadInput(f"batch_size is a whole number of at least 1, not {given}.")
     found = likelihoods(subject, exam, batch_size, progress=progress)
     return Scorecard(
         subject=subject.name,

@@ -81,7 +81,7 @@ BAD_INPUTS = [
     # -- score and Scorecard
     Bad("score", "a name", lambda at: cl.score("pocket", at.exam), ("Subject", "load", "pocket")),
     Bad("score", "no exam", lambda at: cl.score(at.subject, None), ("Exam", "None")),
-    Bad("score", "batch 0", lambda at: cl.score(at.subject, at.exam, 0), ("from 1 on", "0")),
+    Bad("score", "batch 0", lambda at: cl.score(at.subject, at.exam, 0), ("at least 1", "0")),
     Bad(
         "Scorecard.load",
         "not there",

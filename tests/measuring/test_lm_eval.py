@@ -1,4 +1,4 @@
-"""Exams and scorecards from what lm-evaluation-harness wrote."""
+"""Exams and scorecards are read from the files of lm-evaluation-harness."""
 
 import json
 import math
@@ -47,18 +47,18 @@ def file(tmp_path, rows):
 # ---------------------------------------------------------------- a round trip
 
 
-def test_the_answers_come_back_digit_for_digit(file, card):
+def test_answers_are_read_exactly(file, card):
     found = scorecard_from_lm_eval(file)
     assert found == replace(card, subject="org/mine")
 
 
-def test_the_questions_come_back_and_share_the_fingerprint_of_the_answers(file, asked):
+def test_questions_share_the_cards_fingerprint(file, asked):
     exam = exam_from_lm_eval(file)
     assert exam.questions == asked.questions
     assert exam.fingerprint == scorecard_from_lm_eval(file).fingerprint == asked.fingerprint
 
 
-def test_what_is_written_as_the_harness_would_is_read_back(tmp_path):
+def test_written_samples_are_read_back(tmp_path):
     exam = Exam(tiny.exam().questions)
     card = score(tiny.subject(), exam)
     write_samples(tmp_path / "org__mine", exam, card)
@@ -71,7 +71,7 @@ def test_what_is_written_as_the_harness_would_is_read_back(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_harness_itself_writes_what_is_read(tmp_path, asked, monkeypatch):
+def test_the_harness_writes_what_is_read(tmp_path, asked, monkeypatch):
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     who, folder = tiny.subject(), tmp_path / "out"
@@ -93,17 +93,17 @@ def test_the_harness_itself_writes_what_is_read(tmp_path, asked, monkeypatch):
     assert exam_from_lm_eval(choices).fingerprint == asked.fingerprint
 
 
-def _evaluate(who, asked, place, output):
+def _evaluate(who, asked, folder, output):
     """Run the harness on the questions, once as choices and once as written answers."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    asked.save(place / "shop.jsonl")
+    asked.save(folder / "shop.jsonl")
     task = {
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(place / "shop.jsonl")}},
+        "dataset_kwargs": {"data_files": {"test": str(folder / "shop.jsonl")}},
         "test_split": "test",
         "doc_to_text": "prompt",
     }
@@ -114,10 +114,10 @@ def _evaluate(who, asked, place, output):
     written |= {"generation_kwargs": {"max_gen_toks": 2, "until": ["\n"]}}
     written |= {"metric_list": [{"metric": "exact_match"}]}
     for name, rest in (("shop", choices), ("written", written)):
-        (place / f"{name}.yaml").write_text(json.dumps({"task": name} | task | rest))
+        (folder / f"{name}.yaml").write_text(json.dumps({"task": name} | task | rest))
     tracker = EvaluationTracker(output_path=str(output))
     model = HFLM(pretrained=who.model, tokenizer=who.tokenizer, batch_size=4)
-    tasks = TaskManager(include_path=str(place), include_defaults=False)
+    tasks = TaskManager(include_path=str(folder), include_defaults=False)
     found = simple_evaluate(
         model=model, tasks=["shop", "written"], task_manager=tasks, bootstrap_iters=0
     )
@@ -130,7 +130,7 @@ def _evaluate(who, asked, place, output):
 # ---------------------------------------------------------------- what else a task can be
 
 
-def test_of_written_answers_right_and_wrong_is_taken_and_counted(tmp_path):
+def test_written_answers_are_counted(tmp_path):
     grades = [1] * 200 + [0] * 100
     before = scorecard_from_lm_eval(write(tmp_path / "a.jsonl", graded(grades)))
     assert before.correct == list(map(bool, grades))
@@ -149,43 +149,46 @@ def test_few_written_answers_acquit_nothing(tmp_path):
     assert row.more_groups == 32
 
 
-def test_a_task_at_less_than_half_is_no_guessing(tmp_path):
+def test_less_than_half_right_is_not_guessing(tmp_path):
     card = scorecard_from_lm_eval(write(tmp_path / "a.jsonl", graded([1] * 60 + [0] * 240)))
     assert compare(card, card).verdict == "HELD"
 
 
-def test_an_exam_cannot_be_made_of_written_answers(tmp_path):
+def test_written_answers_make_no_exam(tmp_path):
     path = write(tmp_path / "sums.jsonl", graded([1, 0]))
-    with pytest.raises(BadInput, match=r"item 0 of samples: its choices do not follow one prompt"):
+    with pytest.raises(
+        BadInput,
+        match=r"(?s)question 0: .* samples do not follow one prompt.*cannot be asked as an exam",
+    ):
         exam_from_lm_eval(path)
 
 
-def test_answers_judged_by_another_metric_are_not_compared(tmp_path):
+def test_another_metric_is_another_exam(tmp_path):
     a = scorecard_from_lm_eval(write(tmp_path / "a.jsonl", graded([1, 0])))
     b = scorecard_from_lm_eval(write(tmp_path / "b.jsonl", graded([1, 0], "acc")))
     with pytest.raises(BadInput, match="different exams"):
         compare(a, b)
 
 
-def test_the_first_metric_that_is_always_right_or_wrong_decides(tmp_path):
+def test_first_metric_of_0_and_1_decides(tmp_path):
     rows = graded([1, 0])
     for row, f1 in zip(rows, (1.0, 0.4), strict=True):
         row |= {"metrics": ["f1", "exact_match"], "f1": f1}
     assert scorecard_from_lm_eval(write(tmp_path / "a.jsonl", rows)).correct == [True, False]
     for row in rows:
         row["metrics"] = ["f1"]
-    with pytest.raises(BadInput, match=r"none of its metrics \(f1\) says right or wrong"):
+    with pytest.raises(BadInput, match=r"none of its metrics \(f1\) is 0 or 1 in every line"):
         scorecard_from_lm_eval(write(tmp_path / "a.jsonl", rows))
 
 
-def test_a_right_answer_may_be_named_by_its_text(file, rows, asked, card):
+def test_a_target_may_be_a_text(file, rows, asked, card):
     for row, question in zip(rows, asked.questions, strict=True):
         row["target"] = question.choices[question.answer]
     rows[3]["target"] = "0"  # this question's choices are numbers, and its target is one of them
     assert scorecard_from_lm_eval(write(file, rows)).answer == card.answer
 
 
-def test_a_task_of_one_ending_to_several_beginnings_is_compared_but_not_asked(tmp_path):
+def test_several_beginnings_are_compared_not_asked(tmp_path):
     rows = [_winogrande(number, right) for number, right in enumerate((1.0, 0.0))]
     path = write(tmp_path / "winogrande.jsonl", rows)
     card = scorecard_from_lm_eval(path)
@@ -205,7 +208,7 @@ def _winogrande(number, right):
     return keys | {"filtered_resps": nats, "acc": right}
 
 
-def test_choices_without_a_prompt_that_mutual_information_asks_for_are_left_out(file, rows, card):
+def test_choices_without_a_prompt_are_left_out(file, rows, card):
     for row in rows:
         asked = [pair["arg_1"] for pair in row["arguments"].values()]
         for n, choice in enumerate(asked, start=len(asked)):
@@ -215,13 +218,13 @@ def test_choices_without_a_prompt_that_mutual_information_asks_for_are_left_out(
     assert found.loglikelihoods == card.loglikelihoods
 
 
-def test_arguments_as_older_versions_wrote_them_are_read(file, rows, card):
+def test_arguments_of_older_versions_are_read(file, rows, card):
     for row in rows:
         row["arguments"] = [list(pair.values()) for pair in row["arguments"].values()]
     assert scorecard_from_lm_eval(write(file, rows)).fingerprint == card.fingerprint
 
 
-def test_an_answer_that_several_filters_judge_counts_once(tmp_path):
+def test_several_filters_count_once(tmp_path):
     strict, loose = graded([1, 0, 0]), graded([1, 1, 1])
     for row in strict:
         row["filter"] = "strict-match"
@@ -231,7 +234,7 @@ def test_an_answer_that_several_filters_judge_counts_once(tmp_path):
     assert card.correct == [True, False, False]
 
 
-def test_the_order_of_the_lines_does_not_matter(file, rows):
+def test_order_of_lines_does_not_matter(file, rows):
     straight = scorecard_from_lm_eval(file)
     assert scorecard_from_lm_eval(write(file, rows[::-1])) == straight
 
@@ -239,7 +242,7 @@ def test_the_order_of_the_lines_does_not_matter(file, rows):
 # ---------------------------------------------------------------- folders
 
 
-def test_a_folder_brings_the_newest_file_of_each_task(file, rows):
+def test_a_folder_gives_each_tasks_newest_file(file, rows):
     older = [row | {"acc": 1.0, "target": "0"} for row in rows]
     write(file.with_name("samples_shop_2025-01-01T00-00-00.0.jsonl"), older[:2])
     write(file.with_name(f"samples_sums_{DATE}.jsonl"), graded([1, 0]))
@@ -248,16 +251,16 @@ def test_a_folder_brings_the_newest_file_of_each_task(file, rows):
     assert (card.subject, card.exam) == ("org/mine", "shop and sums")
 
 
-def test_a_folder_with_several_models_or_none_is_refused(file, rows, tmp_path):
+def test_one_model_per_folder(file, rows, tmp_path):
     write(tmp_path / "org__other" / file.name, rows)
-    with pytest.raises(BadInput, match=r"several models: name one folder of .*org__mine"):
+    with pytest.raises(BadInput, match=r"several models. Give one of their folders: .*org__mine"):
         scorecard_from_lm_eval(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="holds no samples"):
         scorecard_from_lm_eval(tmp_path / "empty")
 
 
-def test_a_model_that_keeps_its_samples_beside_it_is_a_model(file):
+def test_a_model_with_samples_is_a_model(file):
     assert is_lm_eval(file)
     assert is_lm_eval(file.parent)
     (file.parent / "config.json").write_text("{}")
@@ -272,27 +275,36 @@ def test_a_model_that_keeps_its_samples_beside_it_is_a_model(file):
     ("change", "message"),
     [
         (lambda row: row.pop("arguments"), "line 2: 'arguments' is missing"),
-        (lambda row: row.update(doc_id="x"), "line 2: doc_id is 'x'"),
-        (lambda row: row.update(doc_id=0), "document 0 stands there 2 times"),
+        (
+            lambda row: row.update(doc_id="x"),
+            "line 2: doc_id must be the number of a document, not 'x'",
+        ),
+        (
+            lambda row: row.update(metrics="acc"),
+            "line 2: metrics must be a list of names, not 'acc'",
+        ),
+        (lambda row: row.update(arguments=5), "line 2: arguments is 5, not a list of what"),
+        (lambda row: row.update(doc_id=0), "(?s)document 0: it appears 2 times.*several runs"),
     ],
 )
-def test_a_malformed_line_is_named(file, rows, change, message):
+def test_malformed_lines_are_named(file, rows, change, message):
     change(rows[1])
     with pytest.raises(BadInput, match=message):
         scorecard_from_lm_eval(write(file, rows))
 
 
-def test_all_malformed_lines_are_named_at_once_but_not_a_thousand(file):
+def test_at_most_20_malformed_lines_are_listed(file):
     file.write_text("[]\n{\n" * 50)
     with pytest.raises(BadInput) as refusal:
         scorecard_from_lm_eval(file)
     said = str(refusal.value).splitlines()
     assert said[1].strip() == "line 1: this is not a JSON object but []"
     assert said[2].strip().startswith("line 2: this is not JSON")
-    assert said[-1].strip() == "... and 80 more"
+    assert said[-2].strip() == "... and 80 more"
+    assert said[-1].startswith("This is not what lm_eval --log_samples writes.")
 
 
-def test_an_empty_or_missing_file_is_said(tmp_path):
+def test_empty_or_missing_files_are_refused(tmp_path):
     with pytest.raises(BadInput, match="There is no samples file"):
         scorecard_from_lm_eval(tmp_path / "nothing.jsonl")
     with pytest.raises(BadInput, match="is empty"):
