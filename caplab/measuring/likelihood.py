@@ -1,14 +1,14 @@
-"""How likely does a model find a text? The engine under `score`.
+"""Compute how likely a model finds each choice and each text of an exam: the engine of `score`.
 
-Questions are written side by side as the branches of a tree: what begins alike is read once, be it
-the prompt of four choices or the opening words of many prompts. A token sees the tokens on its way
-back to the root and nothing else, and its position is its depth, so that each choice reads as if
-it stood alone behind its prompt. The output head, the largest layer of a small model, computes only
-the places that a choice needs.
+Questions are the branches of a tree, and what begins alike is read once: the prompt of four
+choices, or the first words of many prompts. A token attends only to the tokens on its path back to
+the root, and its position is its depth. So the model reads each choice as if nothing but the prompt
+came before it. The output head, the largest layer of a small model, computes only the positions
+that a choice needs.
 
-That takes a model that obeys a four-dimensional attention mask and given positions. Such families
-are named in `SHARING`, each with a test against the definition. Every other model reads one plain
-row after the other, which holds for whatever reads from left to right.
+This needs a model that respects a four-dimensional attention mask and given position ids. The
+families in `SHARING` do: a test compares each with the definition. All other models read one
+sequence per row, which is right for every causal language model.
 """
 
 import threading
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["SHARING", "Likelihoods", "likelihoods", "shared_prefix"]
 
 SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2", "qwen3"})
-_ROW = 128  # tokens in a tree; longer ones share more and pay for it in attention (measured)
-_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # in one forward pass; measured on the first
+_ROW = 128  # tokens in a tree (see `pack`)
+_TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # in one forward pass; measured on a CPU only
 _LOGITS = 2**26  # in one forward pass at most: 256 MB
-_PLANS_KEPT = 16  # of one tokenizer
+_PLANS_KEPT = 16  # for each tokenizer
 
 
 class Likelihoods(NamedTuple):
@@ -45,7 +45,7 @@ class Likelihoods(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Tokens to read in one go; those from `start` on are scored, for their owner."""
+    """A sequence of tokens; those from `start` on are scored, for the choice or text `owner`."""
 
     tokens: list[int]
     start: int
@@ -53,20 +53,20 @@ class Reading(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One input of the model: a tree of tokens, each branch written out before the next begins."""
+    """One input of the model: a tree of tokens, each branch complete before the next begins."""
 
     tokens: list[int]
-    parents: list[int]  # the place of the token before; -1 at a root
-    picks: list[tuple[int, int, int]]  # after this place, how likely is that token, for whom?
+    parents: list[int]  # the index of the token before; -1 at a root
+    picks: list[tuple[int, int, int]]  # (index, token, owner): how likely is the token after index?
 
     @property
     def branching(self) -> bool:
-        """Tell a tree from a plain sequence, which needs no mask."""
+        """Check for more than one branch: a plain sequence needs no mask."""
         return self.parents != list(range(-1, len(self.tokens) - 1))
 
     @property
     def depths(self) -> list[int]:
-        """Tell how far each token is from its root: its position for the model."""
+        """Return how far each token is from its root: its position id for the model."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 0)
@@ -74,42 +74,49 @@ class Row(NamedTuple):
 
     @property
     def ends(self) -> list[int]:
-        """Tell where the branch below each token ends, so that i sees j when j <= i < ends[j]."""
+        """Return where the branch below each token ends: i attends to j if j <= i < ends[j]."""
         ends = list(range(1, len(self.tokens) + 1))
-        for place, parent in reversed([*enumerate(self.parents)]):
+        for index, parent in reversed([*enumerate(self.parents)]):
             if parent >= 0:
-                ends[parent] = max(ends[parent], ends[place])
+                ends[parent] = max(ends[parent], ends[index])
         return ends
 
 
 def grow(readings: Iterable[Reading]) -> Row:
-    """Grow the tree of some readings, which come in the order of their tokens."""
+    """Build the tree of some readings; they are sorted, so that each branch is in one piece."""
     row = Row([], [], [])
-    grown: dict[tuple[int, int], int] = {}
+    grown: dict[tuple[int, int], int] = {}  # (parent, token) -> the token's index
     for tokens, start, owner in readings:
-        place = -1
+        index = -1
         for step, token in enumerate(tokens):
             if step >= start:
-                row.picks.append((place, token, owner))
+                row.picks.append((index, token, owner))
             if step == len(tokens) - 1:
                 break  # the last token is predicted and never read
-            if (place, token) not in grown:
-                grown[place, token] = len(row.tokens)
+            if (index, token) not in grown:
+                grown[index, token] = len(row.tokens)
                 row.tokens.append(token)
-                row.parents.append(place)
-            place = grown[place, token]
+                row.parents.append(index)
+            index = grown[index, token]
     return row
 
 
 def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
-    """Put readings that begin alike into one row: as a tree, or only while it stays a sequence."""
+    """Put readings that begin alike into one row: as a tree, or only while it stays a sequence.
+
+    A row has about 128 tokens. A longer one shares more beginnings, but attention compares each
+    token with all others of its row, most of which are in other branches: beyond this length that
+    costs more than sharing saves (measured).
+    """
     group: list[Reading] = []
     last: list[int] = []
-    size = 0
+    size = 0  # tokens in the tree of the group
+    # Sorted, what begins alike is side by side, and a reading shares with the one before it all
+    # that it shares with any earlier one: so the rest of its tokens is what it adds to the tree.
     for reading in sorted(readings):
-        read = reading.tokens[:-1]
+        read = reading.tokens[:-1]  # the last token is predicted and never read
         alike = shared_prefix(last, read)
-        room = max(_ROW, 2 * len(read))
+        room = max(_ROW, 2 * len(read))  # the choices of a long prompt still share it
         fits = size + len(read) - alike <= room if sharing else alike == len(last)
         if group and not fits:
             yield grow(group)
@@ -121,52 +128,53 @@ def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
 
 
 def shared_prefix(one: list[int], other: list[int]) -> int:
-    """Count the tokens with which both begin."""
+    """Count the tokens at the beginning that both share."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 class Batch(NamedTuple):
-    """Rows of about one length, padded at their ends, where no token that counts sees them."""
+    """Rows of similar length, padded at their ends: no token of a row attends to its padding."""
 
-    tokens: Tensor  # (rows, places)
-    depths: Tensor  # (rows, places)
-    ends: Tensor  # (rows, places)
-    asked: Tensor  # (2, asked): the row and the place after which a token matters
-    picks: Tensor  # (3, picks): which of the asked, the token, its owner
+    tokens: Tensor  # (rows, length)
+    depths: Tensor  # (rows, length)
+    ends: Tensor  # (rows, length)
+    asked: Tensor  # (2, asked): row and index of each position whose prediction is needed
+    picks: Tensor  # (3, picks): which of the asked, the token that follows, its owner
     branching: bool
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Batch":
-        """Pad the rows to the longest; a place of padding sees itself alone."""
+        """Pad the rows to the longest; a token of padding attends only to itself."""
         length = max(len(row.tokens) for row in rows)
         own = range(1, length + 1)
         picks = [(n, *pick) for n, row in enumerate(rows) for pick in row.picks]
-        asked = {spot: number for number, spot in enumerate(dict.fromkeys(p[:2] for p in picks))}
+        # Several choices may follow one position: each position is computed once.
+        asked = {where: number for number, where in enumerate(dict.fromkeys(p[:2] for p in picks))}
         return cls(
             tokens=_padded([row.tokens for row in rows], [0] * length),
             depths=_padded([row.depths for row in rows], [0] * length),
             ends=_padded([row.ends for row in rows], own),
             asked=torch.tensor(list(asked)).T,
             picks=torch.tensor(
-                [(asked[n, place], token, owner) for n, place, token, owner in picks]
+                [(asked[n, index], token, owner) for n, index, token, owner in picks]
             ).T,
             branching=any(row.branching for row in rows),
         )
 
 
 def _padded(rows: list[list[int]], filling: Sequence[int]) -> Tensor:
-    """Fill up each row from its end on."""
+    """Fill up each row at its end, from the same positions of `filling`."""
     return torch.tensor([[*row, *filling[len(row) :]] for row in rows])
 
 
 class Plan(NamedTuple):
-    """An exam made ready for one tokenizer: tokenised, packed, batched."""
+    """An exam prepared for one tokenizer: tokenised, packed into rows, batched."""
 
     batches: list[Batch]
-    owners: Tensor  # (picks,): the choices are numbered first, then the texts
-    choices: list[int]  # of each question
-    texts: int
+    owners: Tensor  # (picks,): choices have the first numbers, texts the last
+    choices: list[int]  # how many each question has
+    texts: int  # how many
 
 
 def likelihoods(
@@ -175,19 +183,19 @@ def likelihoods(
     """Compute the log-likelihood of every choice and text of an exam."""
     plan = _plan(subject, exam, batch_size)
     with measuring(subject.model):
-        nats = torch.cat(list(_surprises(subject, plan, progress))).cpu().double()
+        nats = torch.cat(list(_surprises(subject, plan, progress))).cpu().double()  # (picks,)
     if nats.isnan().any():
         raise BadInput(
             f"{subject.name} answers with NaN, not with probabilities: its weights have diverged. "
             "Train with a lower learning rate, or load the model again."
         )
     ends = [0, *accumulate(plan.choices)]
-    nothing = torch.zeros(ends[-1] + plan.texts, dtype=torch.double)
-    lost = nothing.index_add(0, plan.owners, nats).tolist()
-    tokens = plan.owners.bincount(minlength=len(lost)).tolist()
+    zeros = torch.zeros(ends[-1] + plan.texts, dtype=torch.double)  # (choices + texts,)
+    sums = zeros.index_add(0, plan.owners, nats).tolist()  # over the tokens of each owner
+    tokens = plan.owners.bincount(minlength=len(sums)).tolist()
     return Likelihoods(
-        choices=tuple(tuple(-nats for nats in lost[start:end]) for start, end in pairwise(ends)),
-        texts=tuple(zip(lost[ends[-1] :], tokens[ends[-1] :], strict=True)),
+        choices=tuple(tuple(-nats for nats in sums[start:end]) for start, end in pairwise(ends)),
+        texts=tuple(zip(sums[ends[-1] :], tokens[ends[-1] :], strict=True)),
     )
 
 
@@ -195,9 +203,9 @@ def likelihoods(
 
 
 def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]:
-    """Run the batches; a bar shows up where it takes longer than two seconds, and goes away.
+    """Run the batches, with a progress bar after two seconds that disappears at the end.
 
-    In a notebook or a terminal, that is: neither in a log nor from a background thread.
+    The bar is for notebooks and terminals only: not for log files, not from background threads.
     """
     sharing = _shares(subject.model)
     hidden = not progress or threading.current_thread() is not threading.main_thread()
@@ -210,35 +218,38 @@ def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]
 
 
 def _surprise(model: Any, batch: Batch, sharing: bool) -> Tensor:
-    """Compute how unlikely the model finds each picked token, in nats."""
+    """Compute how unlikely the model finds each picked token, in nats: (picks,)."""
     device = next(model.parameters()).device
     tokens, asked = batch.tokens.to(device), batch.asked.to(device)
     which, targets, _ = batch.picks.to(device)
-    reading = {"attention_mask": torch.ones_like(tokens)}  # padding comes last and needs no mask
+    # Padding comes last, where no token attends to it: plain rows need no real mask.
+    reading = {"attention_mask": torch.ones_like(tokens)}  # (rows, length)
     if batch.branching:
-        mask = _mask(batch.ends.to(device), model.dtype)
+        mask = _mask(batch.ends.to(device), model.dtype)  # (rows, 1, length, length)
         reading = {"attention_mask": mask, "position_ids": batch.depths.to(device)}
     with _only(model, asked) if sharing else nullcontext():
         logits = model(input_ids=tokens, use_cache=False, **reading).logits  # (asked, vocabulary)
-    if logits.ndim == 3:  # (rows, places, vocabulary), after the virtual tokens of a tuned prompt
+    if logits.ndim == 3:  # (rows, length, vocabulary), after the virtual tokens of a tuned prompt
         logits = logits[:, -tokens.shape[1] :][tuple(asked)]
     nats: Tensor = -logits.float().log_softmax(-1)[which, targets]
     return nats
 
 
 def _mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
-    """Let each token see itself and its way back to the root."""
-    places = torch.arange(ends.shape[1], device=ends.device)
-    seen = (places <= places[:, None]) & (places[:, None] < ends[:, None, :])  # (rows, i, j)
-    blocked = torch.zeros(seen.shape, dtype=dtype, device=ends.device)
-    return blocked.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]  # (rows, heads, i, j)
+    """Let each token attend to itself and to its path back to the root."""
+    indices = torch.arange(ends.shape[1], device=ends.device)  # (length,)
+    seen = (indices <= indices[:, None]) & (indices[:, None] < ends[:, None, :])  # (rows, i, j)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=ends.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]  # (rows, 1, i, j)
 
 
 @contextmanager
 def _only(model: Any, asked: Tensor) -> Iterator[None]:
-    """Hand the output head the places that are asked for, and no others."""
+    """Give the output head only the positions whose predictions are needed."""
     head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][tuple(asked)],))
+    hook = head.register_forward_pre_hook(  # (rows, length, width) -> (asked, width)
+        lambda _, hidden: (hidden[0][tuple(asked)],)
+    )
     try:
         yield
     finally:
@@ -246,7 +257,7 @@ def _only(model: Any, asked: Tensor) -> Iterator[None]:
 
 
 def _shares(model: Any) -> bool:
-    """Tell whether a model can read a tree: its family does, and nothing in its setting objects."""
+    """Check whether a model can read trees: its family can, and no setting of it forbids it."""
     config = model.config
     adapter = getattr(model, "active_peft_config", None)
     return (
@@ -259,13 +270,13 @@ def _shares(model: Any) -> bool:
 
 # ---------------------------------------------------------------- the tokenizer's part
 
-# Tokenising takes a while, and a tuned copy has its base's tokenizer: an exam is made ready once
-# for a whole training. The plans go when their tokenizer goes.
+# Tokenising takes a while, and a tuned copy has its base's tokenizer: an exam is prepared once for
+# a whole training. A plan is freed together with its tokenizer.
 _plans: WeakKeyDictionary[Any, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary()
 
 
 def _plan(subject: Subject, exam: "Exam", batch_size: int | None) -> Plan:
-    """Look up how an exam is read, or work it out."""
+    """Return the plan for an exam, made once for each tokenizer."""
     sharing, room = _shares(subject.model), _room(subject)
     plans = _plans.setdefault(subject.tokenizer, {})
     key = (exam.fingerprint, subject.context, sharing, room, batch_size)
@@ -277,7 +288,7 @@ def _plan(subject: Subject, exam: "Exam", batch_size: int | None) -> Plan:
 
 
 def _room(subject: Subject) -> int:
-    """Tell how many tokens go into one forward pass."""
+    """Return how many tokens go into one forward pass."""
     vocabulary: int = subject.model.config.get_text_config().vocab_size
     return max(1, min(_TOKENS.get(subject.device.type, 1024), _LOGITS // vocabulary))
 
@@ -285,7 +296,7 @@ def _room(subject: Subject) -> int:
 def _make_plan(
     subject: Subject, exam: "Exam", sharing: bool, room: int, batch_size: int | None
 ) -> Plan:
-    """Tokenise an exam, pack it into rows and batch them, the longest first."""
+    """Tokenise an exam, pack it into rows, and batch the rows."""
     questions = _tokenise(subject.tokenizer, exam)
     _check_lengths(subject, exam, questions)
     pairs = [(prompt, choice) for prompt, choices in questions for choice in choices]
@@ -299,10 +310,11 @@ def _make_plan(
 
 
 def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[list[int], list[list[int]]]]:
-    """Split each question into the tokens of its prompt and those of its choices.
+    """Split each question into the tokens of its prompt and those of each choice.
 
-    As lm-evaluation-harness does it: a choice is what the whole text has beyond the length of the
-    prompt, and spaces at the prompt's end belong to the choice.
+    As in lm-evaluation-harness: prompt and choice are tokenised together, and the choice is what
+    comes after as many tokens as the prompt alone has. Spaces at the prompt's end belong to the
+    choice.
     """
     prompts = _encode(tokenizer, [question.prompt.rstrip() for question in exam.questions])
     wholes = [f"{asked.prompt} {choice}" for asked in exam.questions for choice in asked.choices]
@@ -314,7 +326,7 @@ def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[list[int], list[list[i
 
 
 def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Tokenise as the tokenizer is set, but never put a second start before a text that has one."""
+    """Tokenise with the tokenizer's settings, but never add a second start token to a text."""
     start = tokenizer.bos_token or tokenizer.eos_token
     started = [bool(start) and text.startswith(start) for text in texts]
     if not any(started):
@@ -328,7 +340,7 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 def _check_lengths(
     subject: Subject, exam: "Exam", questions: list[tuple[list[int], list[list[int]]]]
 ) -> None:
-    """Refuse what the model cannot read whole: nothing is ever cut off."""
+    """Refuse questions that are longer than the context, because nothing is ever cut off."""
     context = subject.context
     for number, (prompt, choices) in enumerate(questions):
         length = len(prompt) + max(map(len, choices))
@@ -336,7 +348,7 @@ def _check_lengths(
         if not prompt or not all(choices):
             raise BadInput(
                 f"{opening}: for the tokenizer of {subject.name}, a choice adds no token to the "
-                "prompt, so nothing is left to predict. Let the prompt end in a word or a colon."
+                "prompt, so there is nothing to predict. Let the prompt end in a word or a colon."
             )
         if length > context + 1:  # the last token is predicted, never read
             raise BadInput(
@@ -346,16 +358,16 @@ def _check_lengths(
 
 
 def _windows(tokens: list[int], owner: int, context: int) -> Iterator[Reading]:
-    """Cut a text into windows that each begin with the last token of the one before.
+    """Cut a text into windows, each of which begins with the last token of the one before.
 
-    So every token but the very first is predicted once, from what its own window has before it.
+    So every token except the first is predicted once, from the earlier tokens of its window.
     """
     for start in range(0, len(tokens) - 1, context):
         yield Reading(tokens[start : start + context + 1], 1, owner)
 
 
 def _batches(rows: Iterable[Row], room: int, size: int | None) -> Iterator[Batch]:
-    """Put rows of like length together, the longest first: memory runs out at once or never."""
+    """Batch rows of similar length, the longest first: memory runs out at once or never."""
     left = sorted(rows, key=lambda row: -len(row.tokens))
     while left:
         count = size or max(1, room // len(left[0].tokens))

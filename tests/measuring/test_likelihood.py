@@ -1,4 +1,4 @@
-"""Scores against the definition, computed one choice at a time."""
+"""Scores equal the definition, which computes one choice at a time."""
 
 import copy
 import gc
@@ -41,13 +41,13 @@ def exam():
 # ---------------------------------------------------------------- equal to the definition
 
 
-def test_every_family_that_shares_is_among_the_tested():
+def test_every_sharing_family_is_tested():
     assert set(tiny.CONFIGS) >= likelihood.SHARING
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", sorted(likelihood.SHARING))
-def test_a_tree_gives_what_the_definition_gives(family, attention, exam):
+def test_a_tree_equals_the_definition(family, attention, exam):
     who = tiny.subject(family)
     who.model.set_attn_implementation(attention)
     assert likelihood._shares(who.model)
@@ -55,19 +55,19 @@ def test_a_tree_gives_what_the_definition_gives(family, attention, exam):
 
 
 @pytest.mark.parametrize("family", sorted(set(tiny.CONFIGS) - likelihood.SHARING))
-def test_a_family_that_cannot_read_trees_is_read_row_by_row(family, exam):
+def test_other_families_read_row_by_row(family, exam):
     who = tiny.subject(family)
     assert not likelihood._shares(who.model)
     assert gap(score(who, exam).loglikelihoods, tiny.naive(who, exam)) < 1e-4
 
 
-def test_the_exam_would_show_a_tree_read_by_a_family_that_cannot(exam, monkeypatch):
+def test_a_family_that_cannot_would_show(exam, monkeypatch):
     who = tiny.subject("mistral")
     monkeypatch.setattr(likelihood, "_shares", lambda model: True)
     assert gap(score(who, exam).loglikelihoods, tiny.naive(who, exam)) > 0.1
 
 
-def test_a_tree_with_a_wrong_mask_would_show(gpt2, exam, monkeypatch):
+def test_a_wrong_mask_would_show(gpt2, exam, monkeypatch):
     right = tiny.naive(gpt2, exam)
     monkeypatch.setattr(
         likelihood, "_mask", lambda ends, dtype: torch.zeros(len(ends), 1, *[ends.shape[1]] * 2)
@@ -75,7 +75,7 @@ def test_a_tree_with_a_wrong_mask_would_show(gpt2, exam, monkeypatch):
     assert gap(score(gpt2, exam).loglikelihoods, right) > 0.1
 
 
-def test_a_token_across_the_boundary_is_split_as_lm_eval_splits_it(exam):
+def test_a_token_across_the_boundary_is_split(exam):
     who = Subject(tiny.subject().model, tiny.tokenizer(crossing=True), "crossing")
     question = Question("capitals", "The capital of France is", ("Paris", "Rome"), 0)
     prompt, whole = (
@@ -86,7 +86,7 @@ def test_a_token_across_the_boundary_is_split_as_lm_eval_splits_it(exam):
     assert gap(score(who, asked).loglikelihoods, tiny.naive(who, asked)) < 1e-4
 
 
-def test_a_text_is_read_in_windows_and_each_token_but_the_first_predicted_once(gpt2, exam):
+def test_windows_predict_each_token_once(gpt2, exam):
     for text, (nats, tokens) in zip(exam.texts, score(gpt2, exam).text_losses, strict=True):
         assert (nats, tokens) == (
             pytest.approx(tiny.naive_loss(gpt2, text.text)[0], abs=1e-4),
@@ -96,7 +96,7 @@ def test_a_text_is_read_in_windows_and_each_token_but_the_first_predicted_once(g
     assert tokens > gpt2.context  # the last text needs two windows
 
 
-def test_the_language_loss_is_what_the_model_itself_computes(gpt2, exam):
+def test_language_loss_is_the_models_own(gpt2, exam):
     ids = torch.tensor([gpt2.tokenizer(exam.texts[0].text)["input_ids"]])
     alone = Exam(exam.questions, exam.texts[:1])
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_language_loss_is_what_the_model_itself_computes(gpt2, exam):
     assert score(gpt2, alone).language_loss == pytest.approx(float(loss), abs=1e-5)
 
 
-def test_a_text_that_starts_itself_gets_no_second_start():
+def test_no_text_gets_a_second_start_token():
     tokens = copy.deepcopy(tiny.tokenizer())
     start = (tiny.END, tokens.bos_token_id)
     tokens.backend_tokenizer.post_processor = TemplateProcessing(
@@ -130,26 +130,26 @@ def test_lm_eval_finds_the_same(gpt2, exam):
 # ---------------------------------------------------------------- nothing else matters
 
 
-def test_an_untouched_copy_scores_exactly_the_same(gpt2, exam):
+def test_a_copy_scores_exactly_the_same(gpt2, exam):
     copied = Subject(copy.deepcopy(gpt2.model), gpt2.tokenizer, gpt2.name)
     assert score(copied, exam) == score(gpt2, exam)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_the_batch_size_changes_nothing(family, size, exam):
+def test_batch_size_changes_nothing(family, size, exam):
     who = tiny.subject(family)
     ours, theirs = score(who, exam, size), score(who, exam)
     assert gap(ours.loglikelihoods, theirs.loglikelihoods) < 1e-5
     assert gap(ours.text_losses, theirs.text_losses) < 1e-5
 
 
-def test_the_order_of_the_questions_changes_nothing(gpt2, exam):
+def test_order_of_questions_changes_nothing(gpt2, exam):
     order = random.Random(1).sample(range(len(exam)), len(exam))
-    shuffled = Exam(tuple(exam.questions[place] for place in order), exam.texts)
+    shuffled = Exam(tuple(exam.questions[index] for index in order), exam.texts)
     found = score(gpt2, exam).loglikelihoods
     again = score(gpt2, shuffled).loglikelihoods
-    assert gap(again, [found[place] for place in order]) < 1e-5
+    assert gap(again, [found[index] for index in order]) < 1e-5
 
 
 def test_a_question_scores_alone_as_among_others(gpt2, exam):
@@ -158,7 +158,7 @@ def test_a_question_scores_alone_as_among_others(gpt2, exam):
     assert gap(found, alone) < 1e-5
 
 
-def test_rows_are_cut_where_they_are_full_and_still_right(gpt2, exam, monkeypatch):
+def test_full_rows_are_cut_and_still_right(gpt2, exam, monkeypatch):
     uncut = len(_rows(gpt2, exam))
     monkeypatch.setattr(likelihood, "_ROW", 8)
     fresh = Exam(exam.questions[::-1])
@@ -187,7 +187,7 @@ def test_planted_answers_score_what_they_must(gpt2, exam):
 # ---------------------------------------------------------------- measured as it is, left as it was
 
 
-def test_dropout_is_off_and_every_mode_is_found_again(exam):
+def test_dropout_is_off_and_modes_are_restored(exam):
     who = tiny.subject(resid_pdrop=0.5, attn_pdrop=0.5)
     calm = score(who, exam)
     who.model.train()
@@ -197,13 +197,13 @@ def test_dropout_is_off_and_every_mode_is_found_again(exam):
     assert [module.training for module in who.model.modules()] == modes
 
 
-def test_the_random_state_is_untouched(gpt2, exam):
+def test_random_state_is_untouched(gpt2, exam):
     before = torch.get_rng_state()
     score(gpt2, exam)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_model_can_be_trained_on_after_scoring(exam):
+def test_training_goes_on_after_scoring(exam):
     who = tiny.subject("llama")
     score(who, exam)
     ids = torch.tensor([[1, 2, 3]])
@@ -213,7 +213,7 @@ def test_a_model_can_be_trained_on_after_scoring(exam):
     assert score(who, exam) == score(who, exam)
 
 
-def test_a_failure_on_the_way_leaves_the_model_as_it_was(exam, monkeypatch):
+def test_a_failure_leaves_the_model_as_it_was(exam, monkeypatch):
     who = tiny.subject()
     who.model.train()
     before = dict(who.model.lm_head._forward_pre_hooks)
@@ -225,13 +225,13 @@ def test_a_failure_on_the_way_leaves_the_model_as_it_was(exam, monkeypatch):
     assert who.model.lm_head._forward_pre_hooks == before
 
 
-def test_the_autocast_around_a_training_stays_out(gpt2, exam):
+def test_autocast_around_a_training_stays_out(gpt2, exam):
     calm = score(gpt2, exam)
     with torch.autocast("cpu", torch.bfloat16):
         assert score(gpt2, exam) == calm
 
 
-def test_the_autocast_that_accelerate_wraps_around_forward_stays_out(gpt2, exam):
+def test_autocast_of_accelerate_stays_out(gpt2, exam):
     calm = score(gpt2, exam)
     AcceleratorState._reset_state(reset_partial_state=True)  # a trainer before us may have set it
     try:
@@ -245,7 +245,7 @@ def test_the_autocast_that_accelerate_wraps_around_forward_stays_out(gpt2, exam)
     assert model.forward == wrapped
 
 
-def test_an_adapter_is_scored_with_its_adapter_and_a_tuned_prompt_with_its_prompt(exam):
+def test_adapters_and_tuned_prompts_are_scored(exam):
     plain = score(tiny.subject(), exam).loglikelihoods
     everywhere = {"target_modules": "all-linear", "fan_in_fan_out": True}
     lora = LoraConfig(r=2, **everywhere, init_lora_weights=False)
@@ -277,7 +277,7 @@ def _virtual(who, asked):
     return rows
 
 
-def test_half_precision_is_scored_in_half_precision(exam):
+def test_half_precision_stays_half_precision(exam):
     who = tiny.subject()
     full = score(who, exam).loglikelihoods
     who.model.bfloat16()
@@ -287,14 +287,14 @@ def test_half_precision_is_scored_in_half_precision(exam):
 # ---------------------------------------------------------------- made ready once
 
 
-def test_an_exam_is_tokenised_once_for_a_base_and_its_copies(gpt2, exam, monkeypatch):
+def test_a_base_and_copies_tokenise_once(gpt2, exam, monkeypatch):
     score(gpt2, exam)
     monkeypatch.setattr(likelihood, "_encode", lambda *_: pytest.fail("tokenised again"))
     score(Subject(copy.deepcopy(gpt2.model), gpt2.tokenizer, "copy"), exam)
     score(gpt2, Exam(exam.questions, exam.texts, "equal, under another name"))
 
 
-def test_the_plans_go_with_their_tokenizer_and_do_not_pile_up(exam):
+def test_plans_are_few_and_go_with_the_tokenizer(exam):
     who = tiny.subject()
     who.tokenizer = copy.deepcopy(who.tokenizer)
     for number in range(likelihood._PLANS_KEPT + 5):
@@ -327,7 +327,7 @@ def _rows(who, asked):
 # ---------------------------------------------------------------- what cannot be scored
 
 
-def test_a_question_longer_than_the_context_is_named_and_never_cut(gpt2, exam):
+def test_a_too_long_question_is_named_not_cut(gpt2, exam):
     long = Question("long", "dog" + " dog" * 200, ("a", "b c"), 0)
     with pytest.raises(
         BadInput, match=r"Question 7 \('dog dog.* has \d+ tokens.* reads 64 at once"
@@ -335,7 +335,7 @@ def test_a_question_longer_than_the_context_is_named_and_never_cut(gpt2, exam):
         score(gpt2, Exam((*exam.questions, long)))
 
 
-def test_the_last_token_may_stand_just_beyond_the_context(gpt2):
+def test_the_last_token_may_exceed_the_context(gpt2):
     word = next(w for w in ("a", "b") if len(gpt2.tokenizer(f" {w}")["input_ids"]) == 1)
     prompt = word + f" {word}" * (gpt2.context - 1)
     assert len(gpt2.tokenizer(prompt)["input_ids"]) == gpt2.context
@@ -345,7 +345,7 @@ def test_the_last_token_may_stand_just_beyond_the_context(gpt2):
         score(gpt2, Exam((Question("edge", f"{prompt} {word}", ("a", "b"), 0),)))
 
 
-def test_a_diverged_model_is_said_to_have_diverged(exam):
+def test_a_diverged_model_is_refused(exam):
     who = tiny.subject()
     with torch.no_grad():
         who.model.transformer.wpe.weight[0, 0] = float("nan")
@@ -353,7 +353,7 @@ def test_a_diverged_model_is_said_to_have_diverged(exam):
         score(who, exam)
 
 
-def test_a_bar_waits_two_seconds_and_stays_out_of_logs_and_other_threads(gpt2, exam, monkeypatch):
+def test_the_bar_is_for_screens_and_main_threads(gpt2, exam, monkeypatch):
     bars = []
 
     def bar(**settings):
