@@ -11,7 +11,7 @@ from caplab.exploring.state import Band, Watched
 def test_the_headline_of_a_run():
     said = headline(trained())
     assert (said.text, said.verdict) == ("Task .93, classics .48", "REGRESSED")
-    assert said.change == "−.49 ± .10"
+    assert said.change == "−.49, −.59 to −.37"
     assert "all 2 capabilities" in said.detail
 
 

@@ -273,7 +273,9 @@ BAD_INPUTS = [
     ),
     Bad("fine_tune", "replay of splits", lambda at: replay(at, {"train": ["a"]}), ("replay_data",)),
     Bad("fine_tune", "a rank beyond memory", lambda at: at.tune(HUGE), ("Out of memory", "rank")),
-    Bad("Run.save", "over others' weights", lambda at: at.run.save(others(at)), ("would delete it",)),
+    Bad(
+        "Run.save", "over others' weights", lambda at: at.run.save(others(at)), ("would delete it",)
+    ),
     Bad("Run.load", "an empty run.json", lambda at: cl.Run.load(no_run(at)), ("run.json", "seal")),
     Bad(
         "Run.final",

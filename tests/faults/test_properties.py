@@ -118,6 +118,7 @@ def answered(right, sure=1.0):
         loglikelihoods=chances,
         characters=((1, 1),) * n,
         text_losses=(),
+        group=(),
     )
 
 

@@ -182,12 +182,12 @@ def test_a_rollback_may_go_to_the_base(tmp_path, forgetting):
 
 
 def test_lack_of_proof_keeps_no_weights(tmp_path, forgetting):
-    forgetting(0, 1, 3, 30, 30)
+    forgetting(0, 3, 4, 30, 30)
     guard = RegressionGuard(known(), every=2, action="rollback")
     trainer(tmp_path, guard).train()
 
     assert [check.verdict for check in guard.checks[1:3]] == ["UNDERPOWERED"] * 2
-    assert guard.restored_step == 2  # one of sixty is within the budget, three are not
+    assert guard.restored_step == 2  # three of sixty are within the budget, four are not
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_its_history_can_be_read(tmp_path, forgetting):
     trainer(tmp_path, guard).train()
 
     assert repr(guard) == (
-        "RegressionGuard on known: budget 0.02, every 2 steps, rollback; "
+        "RegressionGuard on known: budget 0.05, every 2 steps, rollback; "
         "4 looks up to step 6, crossed the budget at step 4, rolled back to step 2"
     )
     table = guard.to_pandas()
