@@ -87,14 +87,13 @@ def check_01_3(planned: Any) -> str:
         isinstance(planned, int),
         "`cl.items_needed` returns a whole number of questions: store that one in `planned`.",
     )
-    slips = {
-        "capabilities": "You planned for one capability. Two are judged: `capabilities=2`.",
-        "power": "That is enough in four of five cases. Nine of ten is `power=0.9`.",
-        "budget": "You planned with a budget of .02. The budget here is .05: `budget=0.05`.",
+    slips: dict[str, tuple[Any, str]] = {
+        "capabilities": (1, "You planned for one capability. Two are judged: `capabilities=2`."),
+        "power": (0.8, "That is enough in four of five cases. Nine of ten is `power=0.9`."),
+        "budget": (0.02, "You planned with a budget of .02. Here it is .05: `budget=0.05`."),
     }
-    for name, slip in slips.items():
-        without = {key: value for key, value in plan.items() if key != name}
-        expect(planned != items_needed(**without), slip)
+    for name, (value, slip) in slips.items():
+        expect(planned != items_needed(**(plan | {name: value})), slip)
     needed = items_needed(**plan)
     expect(planned != 2 * needed, "That is the whole exam. How many does *each* capability need?")
     expect(

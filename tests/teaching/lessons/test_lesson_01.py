@@ -62,7 +62,6 @@ def test_01_2_says_how_the_code_stopped():
 def test_01_3_names_the_forgotten_argument():
     plan = {"power": 0.9, "budget": 0.05, "capabilities": 2}
     right = cl.items_needed(0.15, **plan)
-    slips = [cl.items_needed(0.15, **(plan | slip)) for slip in ({"capabilities": 1},)]
-    slips += [cl.items_needed(0.15, budget=0.05, capabilities=2)]
-    slips += [cl.items_needed(0.15, power=0.9, capabilities=2)]
+    changes = ({"capabilities": 1}, {"power": 0.8}, {"budget": 0.02})
+    slips = [cl.items_needed(0.15, **(plan | change)) for change in changes]
     diagnoses("01_3", right=right, wrong=[*slips, 2 * right, right + 1, float(right)])
