@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^(?:(?:\w+ = \.\.\.\n)?# >>>|[ \t]*# (?:>>>|<<<)) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
 NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
-LINKED = "pyproject.toml *.md docs/*.md *.cff *.py caplab/*.py lessons/*.md .github/**/*.yml"
+LINKED = "pyproject.toml *.md docs/*.md *.cff *.py caplab/**/*.py lessons/*.md .github/**/*.yml"
 VIEW = "application/vnd.jupyter.widget-view+json"
 COLAB = "https://colab.research.google.com/github"
 ADVICE = """
