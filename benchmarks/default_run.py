@@ -16,7 +16,7 @@ from train_overhead import bare, common_recipe, measure, open_subject, options, 
 
 import caplab as cl
 from caplab.support.quiet import quiet
-from caplab.training import observer as watch
+from caplab.training import examiner
 from caplab.training.fine_tune import fine_tune
 from caplab.training.recipe import Recipe
 from caplab.training.run import Run
@@ -32,7 +32,7 @@ def streamed(subject: cl.Subject, recipe: Recipe, arrivals: list[list[float]]) -
 
 def first_run(subject: cl.Subject, recipe: Recipe) -> float:
     """Time a run of a base that was never asked."""
-    watch._base_cards.clear()
+    examiner._base_cards.clear()
     start = time.perf_counter()
     streamed(subject, recipe, [])
     return time.perf_counter() - start
