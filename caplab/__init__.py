@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.measuring.intervals import wilson as wilson
     from caplab.measuring.lm_eval import exam_from_lm_eval as exam_from_lm_eval
     from caplab.measuring.lm_eval import scorecard_from_lm_eval as scorecard_from_lm_eval
+    from caplab.measuring.policy import Policy as Policy
     from caplab.measuring.power import items_needed as items_needed
     from caplab.measuring.report import Report as Report
     from caplab.measuring.score import score as score
@@ -65,6 +66,7 @@ _MODULES = {  # each public name and where it is defined
     "Atlas": "study.atlas",
     "Exam": "questions.exam",
     "Point": "training.run",
+    "Policy": "measuring.policy",
     "Question": "questions.exam",
     "Recipe": "training.recipe",
     "RegressionGuard": "watching.guard",
