@@ -5,9 +5,11 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from caplab.measuring.intervals import wilson
+from caplab.measuring.policy import WATCHED
 from caplab.measuring.report import REGRESSED, UNDERPOWERED, Report, Row
 from caplab.measuring.scorecard import Scorecard
 from caplab.plots.labels import write_beside_row
@@ -18,6 +20,8 @@ from caplab.support.errors import require_type
 from caplab.support.text import format_number, join_words
 
 __all__ = ["before_after", "scorecard"]
+
+_NAME = 26  # letters of a name; its evidence stands behind it in full
 
 
 def scorecard(card: Scorecard) -> Picture:
@@ -36,7 +40,7 @@ def scorecard(card: Scorecard) -> Picture:
         axes.plot(share, row, "o", color=OLD, markersize=9, clip_on=False)
         axes.vlines(chance, row - 0.5, row + 0.5, colors=PALE, linestyles=":", linewidth=2)
         write_beside_row(axes, row, 1.02, format_number(share), INK)
-    _rows(axes, [f"{name} ({len(right)})" for name, (right, _) in groups.items()])
+    _rows(axes, [f"{clipped(name, _NAME)} ({len(right)})" for name, (right, _) in groups.items()])
     chance = next(iter(groups.values()))[1]
     axes.text(chance, -0.6, "chance", color=PALE, size=11, ha="center", va="bottom")
     axes.set(xlim=(0, 1.01), xlabel="accuracy: share of the questions answered right")
@@ -63,8 +67,10 @@ def before_after(report: Report) -> Picture:
 
 
 def _named(row: Row) -> str:
-    """Name a row with its evidence: questions, and the groups behind them where they are fewer."""
-    return f"{row.name} ({row.n if row.n == row.groups else f'{row.n} in {row.groups} groups'})"
+    """Name a row with its questions, the groups behind them where they are fewer, and its tier."""
+    evidence = f"{row.n}" if row.n == row.groups else f"{row.n} in {row.groups} groups"
+    tier = "" if row.tier == WATCHED or row.is_overall else f", {row.tier}"
+    return f"{clipped(row.name, _NAME)} ({evidence}{tier})"
 
 
 def _worst(report: Report) -> tuple[Row, ...]:
@@ -99,24 +105,35 @@ def _draw_changes(axes: Axes, report: Report) -> None:
         axes.plot(row.change, y, "o", color=colour, markersize=8)
         write_beside_row(axes, y, 1.15, report.format_change(row.change), colour, ha="right")
         write_beside_row(axes, y, 1.18, row.verdict + star, colour, weight="bold")
-        if row.budget != report.budget:
-            axes.plot([-row.budget] * 2, [y - 0.42, y + 0.42], color=BUDGET, linewidth=2.5)
-    low = min(-1.5 * report.budget, *(row.joint_low for row in report.rows))
+    low = min(-1.5 * report.budget, *(-1.2 * row.budget for row in report.rows))
+    low = min(low, *(row.joint_low for row in report.rows))
     high = max(0.5 * report.budget, *(row.joint_high for row in report.rows))
     room = 0.06 * (high - low)
     level = f"change, {100 * report.confidence:.4g} % interval"
     axes.set(xlim=(low - room, high + room), xlabel=level)
-    axes.axvspan(low - room, -report.budget, color=VERDICTS[REGRESSED], alpha=0.07, linewidth=0)
     axes.axvline(0, color=PALE, linewidth=1)
-    axes.axvline(-report.budget, color=BUDGET, linewidth=2, linestyle="--")
-    said = f"beyond the budget of {format_number(report.budget)} "
-    axes.text(-report.budget, -0.6, said, color=BUDGET, size=11, ha="right", va="bottom")
+    _draw_budgets(axes, report, low - room)
+
+
+def _draw_budgets(axes: Axes, report: Report, left: float) -> None:
+    """Draw the budget line, which has a step where a row has its own, and shade what is beyond."""
+    budgets = [row.budget for row in report.rows]
+    line = np.repeat(np.negative(budgets), 2)
+    heights = np.repeat(np.arange(len(budgets) + 1) - 0.5, 2)[1:-1]  # from one row's edge to next
+    heights[0] = -0.6  # the upper end of the axes
+    axes.plot(line, heights, color=BUDGET, linewidth=2, linestyle="--")
+    axes.fill_betweenx(heights, left, line, color=VERDICTS[REGRESSED], alpha=0.07, linewidth=0)
+    own = len(set(budgets)) > 1
+    said = "beyond the budget " if own else f"beyond the budget of {format_number(report.budget)} "
+    axes.text(line[0], -0.6, said, color=BUDGET, size=11, ha="right", va="bottom")
+    for y, budget in enumerate(budgets) if own else ():
+        number = f"{format_number(budget)} "
+        axes.text(-budget, y - 0.16, number, color=BUDGET, size=10, ha="right", va="bottom")
 
 
 def _rows(axes: Axes, names: Sequence[str], apart: int = 1) -> None:
     """Set up one row per name, the first on top; the last ones stand apart, below a line."""
-    short = [plain(clipped(name, 32)) for name in names]
-    axes.set_yticks(range(len(names)), short, color=INK, size=12)
+    axes.set_yticks(range(len(names)), list(map(plain, names)), color=INK, size=12)
     for label in axes.get_yticklabels()[-apart:]:
         label.set_fontweight("bold")
     axes.set_ylim(len(names) - 0.5, -0.6)

@@ -4,11 +4,15 @@ import pytest
 from drawings import PICTURES, card
 
 from caplab import plots
+from caplab.measuring.compare import compare
+from caplab.measuring.policy import Policy
 
 
-def test_words_about_cards_are_whole(report):
+def test_words_about_cards_are_whole(base, report):
     wordy = card([True] * 192, {"a rather long name of a capability": 192}, subject="long " * 30)
-    for picture in (plots.before_after(report), plots.scorecard(wordy)):
+    rules = {"capitals": {"budget": 0.02, "tier": "must-keep"}, "how-to": {"budget": 0.3}}
+    own = compare(base, base, policy=Policy(capability=rules))
+    for picture in (plots.before_after(report), plots.before_after(own), plots.scorecard(wordy)):
         picture.draw_without_rendering()
         inside, texts = picture.bbox, [*picture.texts, *picture.axes[0].get_yticklabels()]
         texts += [text for axes in picture.axes for text in [*axes.texts, axes.xaxis.label]]

@@ -7,6 +7,7 @@ from drawings import card, words
 
 from caplab import plots
 from caplab.measuring.compare import compare
+from caplab.measuring.policy import Policy
 
 
 def test_a_scorecard_shows_all_it_knows(base):
@@ -36,7 +37,34 @@ def test_before_after_draws_the_report(report):
     intervals = [tuple(line.get_xdata()) for line in right.lines if len(line.get_xdata()) == 2]
     assert {(row.low, row.high) for row in report.rows} <= set(intervals)
     assert {(row.joint_low, row.joint_high) for row in report.rows} <= set(intervals)
-    assert (-report.budget, -report.budget) in intervals
+    (line,) = [line for line in right.lines if line.get_linestyle() == "--"]
+    assert {*line.get_xdata()} == {-report.budget}
+
+
+def test_each_row_has_its_own_budget_and_tier(base):
+    rules = {"capitals": {"budget": 0.02, "tier": "must-keep"}, "how-to": {"budget": 0.3}}
+    policy = Policy(capability=rules | {"sounds": {"tier": "advisory"}})
+    picture = plots.before_after(compare(base, base, policy=policy))
+    right = picture.axes[1]
+    (line,) = [line for line in right.lines if line.get_linestyle() == "--"]
+    corners = line.get_xydata().tolist()
+    own = (0.02, 0.05, 0.3, 0.05, 0.05)
+    assert [x for x, _ in corners] == [-budget for budget in own for _ in range(2)]
+    assert all(
+        low[1] <= y <= high[1]
+        for y, low, high in zip(range(5), corners[::2], corners[1::2], strict=True)
+    )
+    assert right.get_xlim()[0] < -0.3
+    shown = words(picture)
+    assert {"capitals (60, must-keep)", "how-to (40)", "sounds (32, advisory)"} <= {*shown}
+    assert [word for word in shown if word.startswith(".")].count(".30 ") == 1
+
+
+def test_groups_and_tier_are_named_in_full(base):
+    grouped = replace(base, group=tuple(f"{n // 4}" for n in range(192)))
+    policy = Policy(capability={"capitals": {"tier": "must-keep"}})
+    shown = words(plots.before_after(compare(grouped, grouped, policy=policy)))
+    assert {"capitals (60 in 15 groups, must-keep)", "overall (192 in 48 groups)"} <= {*shown}
 
 
 def test_titles_come_from_the_data(base):
