@@ -1,4 +1,4 @@
-"""Compare two scorecards of one exam, and judge every capability and the whole.
+"""The rules of a verdict: two scorecards of one exam compared, each capability and the whole.
 
 One picture decides: the interval of the change, and the budget line below zero. The rules:
 
