@@ -85,8 +85,8 @@ def compare(
     kinds = before.kinds  # a model that diverged answers in no manner at all
     old, new = (read_answers(card, metric, kinds) for card in (before, after))
     parts = _parts(before, agreed, strict)
-    deciding = [tier != ADVISORY for _, _, tier, _ in parts]
-    family = max(1, sum(deciding) - (len(parts) == 2))  # one capability is the whole: one row
+    # Rows over the same questions, such as the only capability and the whole, are one.
+    family = len({items.tobytes() for _, _, tier, items in parts if tier != ADVISORY})
     rows = []
     for name, capability, tier, items in parts:
         allowed = agreed.budget if capability == OVERALL else agreed.budget_of(capability)

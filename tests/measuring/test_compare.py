@@ -196,6 +196,8 @@ def test_to_convict_correct_to_acquit_do_not():
         assert row.joint_low < row.low <= row.high < row.joint_high
     single = compare(*pair(80)).overall  # one capability is the whole: nothing to correct
     assert (single.joint_low, single.joint_high) == (single.low, single.high)
+    both = compare(*mixed(0)).overall  # what is said and what is chosen: two
+    assert -both.joint_low == pytest.approx(1 - 0.0125 ** (1 / 150), abs=1e-6)
 
 
 def test_p_values_are_exact_and_corrected():
