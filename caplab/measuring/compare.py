@@ -96,7 +96,7 @@ def compare(
         kind = before.kinds[int(items[0])]
         rows.append(_row(name, capability, tier, kind, found))
     whose = (before.subject, after.subject, before.exam)
-    return Report(tuple(rows), agreed.budget, agreed.confidence, metric, *whose, strict)
+    return Report(tuple(rows), agreed.budget, agreed.confidence, metric, *whose, strict, family)
 
 
 def _parts(card: Scorecard, policy: Policy, strict: bool) -> list[tuple[str, str, str, Any]]:

@@ -82,6 +82,7 @@ class Report:
     after: str
     exam: str
     strict: bool = False  # every capability is treated as must-keep
+    family: int = 1  # rows that are read together: REGRESSED is corrected for them
 
     @property
     def overall(self) -> Row:
@@ -180,7 +181,7 @@ class Report:
         """Say what was compared with what, and by which rules."""
         budgets = {row.budget for row in self.rows}
         own = "" if len(budgets) == 1 else ", some capabilities their own"
-        several = f"; REGRESSED corrected for {len(self.deciding)} rows" * (len(self.deciding) > 1)
+        several = f"; REGRESSED corrected for {self.family} rows" * (self.family > 1)
         return (
             f"{self.before} -> {self.after}; {self.metric}; budget {format_number(self.budget)}"
             f"{own}; {100 * self.confidence:.4g} % intervals{several}"
