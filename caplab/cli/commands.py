@@ -122,7 +122,8 @@ def _gate(options: argparse.Namespace) -> int:
 
     inputs = [options.before, options.after, options.exam, options.policy]
     outputs = {form: getattr(options, form) for form in ("json", *_FORMS)}
-    clear_outputs(*outputs.values(), keep=[each for each in inputs if each])
+    summary = os.environ.get("GITHUB_STEP_SUMMARY") or None
+    clear_outputs(*outputs.values(), keep=[each for each in inputs if each], appended=summary)
     decision = gate(
         options.before,
         options.after,
@@ -134,7 +135,7 @@ def _gate(options: argparse.Namespace) -> int:
     for form, path in outputs.items():
         if path:
             getattr(decision, f"save_{form}")(path)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+    if summary:
         decision.append_markdown(summary)
     print(decision)
     return decision.exit_code

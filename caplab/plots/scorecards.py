@@ -128,7 +128,7 @@ def _draw_budgets(axes: Axes, report: Report, left: float) -> None:
     axes.text(line[0], -0.6, said, color=BUDGET, size=11, ha="right", va="bottom")
     for y, budget in enumerate(budgets) if own else ():
         number = f"{format_number(budget)} "
-        axes.text(-budget, y - 0.16, number, color=BUDGET, size=10, ha="right", va="bottom")
+        axes.text(-budget, y - 0.18, number, color=BUDGET, size=9, ha="right", va="bottom")
 
 
 def _rows(axes: Axes, names: Sequence[str], apart: int = 1) -> None:

@@ -7,7 +7,7 @@ them apart: one that stops only at 1 also ships every model that could not be ju
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,15 @@ from caplab.support.files import as_path, check_target, remove, write_atomically
 from caplab.support.text import format_number
 from caplab.watching.gate_summaries import junit, markdown
 
-__all__ = ["EXIT_CODES", "FAILED", "Decision", "clear_outputs", "gate", "scorecard_of"]
+__all__ = [
+    "EXIT_CODES",
+    "FAILED",
+    "Decision",
+    "clear_outputs",
+    "gate",
+    "scorecard_of",
+    "with_groups",
+]
 
 EXIT_CODES = {HELD: 0, REGRESSED: 1, UNDERPOWERED: 3}
 FAILED = 2  # as argparse uses it for a command that it cannot parse
@@ -96,11 +104,7 @@ class Decision:
 
     def append_markdown(self, path: Source) -> None:
         """Append the same to a file that others write, too, such as GitHub's job summary."""
-        try:
-            with as_path(path).open("a", encoding="utf-8", errors="backslashreplace") as summary:
-                summary.write(markdown(self.report, self.lost))
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written: {error.strerror}.") from error
+        _append(path, f"\n{markdown(self.report, self.lost)}")
 
     def save_junit(self, path: Source) -> None:
         """Write the decision as JUnit XML, for a CI server."""
@@ -137,7 +141,7 @@ def gate(
     asked = exam if isinstance(exam, Exam) else _exam(exam, [_kind(source) for source in sources])
     if asked is not None:
         agreed.check_covers(asked.name, asked.capabilities)  # before hours of scoring
-    old, new = (scorecard_of(source, asked) for source in sources)
+    old, new = (with_groups(scorecard_of(source, asked), asked) for source in sources)
     for card in (old, new):
         if exam is not None and asked is not None and card.fingerprint != asked.fingerprint:
             raise BadInput(f"{card.subject} answered {card.exam!r}, not {asked.name!r}.")
@@ -156,12 +160,27 @@ def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:
     return score(load(source), exam or load_exam())
 
 
-def clear_outputs(*outputs: Path | None, keep: Iterable[Source] = ()) -> None:
+def with_groups(card: Scorecard, exam: Exam | None) -> Scorecard:
+    """Return answers with their exam's groups: scorecards of caplab 0.1 were saved without any."""
+    if exam is None or any(card.group) or card.fingerprint != exam.fingerprint:
+        return card
+    return replace(card, group=tuple(question.group for question in exam.questions))
+
+
+def clear_outputs(
+    *outputs: Path | None, keep: Iterable[Source] = (), appended: Source | None = None
+) -> None:
     """Remove old results, so that none survives a failure; refuse paths that cannot be written.
 
     This runs before anything is scored, so a mistyped path is reported in the first second.
+    `appended` is a file that others write, too: it stays, and no result replaces it.
     """
     taken = {as_path(source).resolve(): "an input" for source in keep}
+    if appended is not None:
+        if use := taken.get(as_path(appended).resolve()):
+            raise BadInput(f"{appended} is {use}: the summary would be appended to it.")
+        _append(appended, "")
+        taken[as_path(appended).resolve()] = "where other steps' summaries stand, too"
     paths = [check_target(output) for output in outputs if output is not None]
     for path in paths:
         if use := taken.get(path.resolve()):
@@ -169,6 +188,18 @@ def clear_outputs(*outputs: Path | None, keep: Iterable[Source] = ()) -> None:
         taken[path.resolve()] = "another output"
     for path in paths:
         remove(path)
+
+
+def _append(path: Source, text: str) -> None:
+    """Append to a file, and leave what others wrote."""
+    try:
+        with as_path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}. It is where the summary is appended: "
+            "make it writable, or unset GITHUB_STEP_SUMMARY."
+        ) from error
 
 
 def _named(source: Source) -> str:

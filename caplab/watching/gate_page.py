@@ -3,27 +3,29 @@
 from base64 import b64encode
 from html import escape
 
+from caplab.measuring.policy import ADVISORY, MUST_KEEP
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
 from caplab.plots.picture import Picture
 from caplab.plots.scorecards import before_after
 from caplab.questions.exam import Question
 from caplab.support import __version__
 from caplab.support.colours import DARK_VERDICTS, VERDICTS
+from caplab.support.text import format_number, join_words
 
 __all__ = ["page"]
 
 _MOST_LOST = 50  # questions in the table; the counts include all
 _MEANINGS = {
-    HELD: "A larger drop than the budget is excluded.",
-    REGRESSED: "The drop is real and larger than the budget.",
-    UNDERPOWERED: "These questions cannot tell. More of them would narrow the interval.",
+    HELD: "A larger drop than the budget is excluded, overall and in every must-keep capability.",
+    REGRESSED: "A drop is real and larger than its budget.",
+    UNDERPOWERED: "These questions cannot tell. More of them would narrow the intervals.",
 }
 # The browser loads nothing, whatever names and questions in the report contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64em; margin: 2em auto; padding: 0 1em; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; min-width: 44em; height: auto; }
 table { border-collapse: collapse; }
 td, th { padding: .2em .6em; text-align: left; vertical-align: top; }
 .wide { overflow-x: auto; }
@@ -46,11 +48,14 @@ def page(
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width">',
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{verdict} {escape(report.exam)}</h1>",
             f"<p>{_MEANINGS[report.verdict]} (exit code {exit_code})</p>",
-            f'<img alt="{escape(picture.finding)}" src="{_data_uri(picture)}">',
+            f"<p>{escape(_rules(report))}</p>",
+            f'<div class="wide"><img alt="{escape(picture.finding)}" '
+            f'src="{_data_uri(picture)}"></div>',
             f'<div class="wide">{report._repr_html_()}</div>',
             *_lost(lost),
             f"<p><small>exam {escape(fingerprint)}, "
@@ -63,8 +68,21 @@ def _data_uri(picture: Picture) -> str:
     return f"data:image/png;base64,{b64encode(picture.png()).decode()}"
 
 
+def _rules(report: Report) -> str:
+    """Say what was agreed: the budget, the capabilities that have their own, and the tiers."""
+    rows = report.capabilities
+    own = [f"{format_number(row.budget)} in {row.name}" for row in rows]
+    own = [said for said, row in zip(own, rows, strict=True) if row.budget != report.budget]
+    said = f"Budget: {format_number(report.budget)}"
+    said += f", but {join_words(own)}." if own else ", overall and in each capability."
+    for tier, meaning in ((MUST_KEEP, "must be HELD itself"), (ADVISORY, "never decides")):
+        if names := [row.name for row in rows if row.tier == tier]:
+            said += f" {tier.capitalize()} ({meaning}): {join_words(names)}."
+    return said
+
+
 def _lost(lost: list[tuple[Question, str]]) -> list[str]:
-    """List the questions that were right before and are wrong now."""
+    """List the questions that were lost, each with the answer that it gets now."""
     if not lost:
         return []
     shown = f", the first {_MOST_LOST}" if len(lost) > _MOST_LOST else ""

@@ -14,7 +14,8 @@ _SHOWN = 3  # lost answers in the Markdown summary; the HTML page has more
 _MOST_ROWS = 50  # of the table: a comment on a pull request has its limits
 _LONGEST = 300  # characters of a question or an answer
 _MARKS = {HELD: "✅", REGRESSED: "❌", UNDERPOWERED: "❓"}
-_MARKUP = re.compile(r"([\\`*_\[\]#|~])")
+_MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
+_LINKS = re.compile(r"@|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 _NO_XML = re.compile(
     r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )  # XML 1.0 has no NUL
@@ -27,8 +28,8 @@ def markdown(report: Report, lost: list[tuple[Question, str]]) -> str:
         "",
         _text(report.sentence),
         "",
-        "| capability | groups | before | after | change | may be gone | verdict |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| capability | groups | before | after | change | budget | may be gone | verdict |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *(_row(report, row) for row in _chosen(report)),
         "",
     ]
@@ -58,7 +59,8 @@ def _row(report: Report, row: Row) -> str:
     gone += f", {row.collapsed} of {row.n} no longer said" if row.collapsed else ""
     levels = [format_number(row.before), format_number(row.after), report.format_change(row.change)]
     verdict = f"{_MARKS[row.verdict]} {row.verdict}"
-    cells = [_text(row.name) + tier, str(row.groups), *levels, gone, verdict]
+    budget = format_number(row.budget)
+    cells = [_text(row.name) + tier, str(row.groups), *levels, budget, gone, verdict]
     return f"| {' | '.join(cells)} |"
 
 
@@ -71,7 +73,8 @@ def _text(text: str) -> str:
     """Write foreign text so that Markdown, HTML and the log of a CI job take it for text alone."""
     short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     plain = " ".join(_NO_XML.sub("\ufffd", short).split())
-    quiet = escape(plain, quote=False).replace("@", "@\u200b")  # no name in an answer is notified
+    # An invisible character: no name in an answer is notified, and no address becomes a link.
+    quiet = _LINKS.sub("\\g<0>\u200b", escape(plain, quote=False))
     return _MARKUP.sub(r"\\\1", quiet)
 
 

@@ -46,6 +46,7 @@ from caplab.models.subject import Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, is_count, require_type, short_repr
+from caplab.watching.gate import with_groups
 from caplab.watching.reporters import Reporters
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = ["Check", "RegressionGuard"]
 
 Action = Literal["warn", "stop", "rollback"]
 _logger = logging.getLogger(__name__)
+_WITHIN = "every row within its budget on the questions asked"
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,7 @@ class RegressionGuard(TrainerCallback):
                 "guard: RegressionGuard(..., before=score(base, exam))."
             )
         base = self.before or (Scorecard(**kept) if kept else card)
+        base = with_groups(base, self.exam)  # which caplab 0.1 did not know
         memory[key] = asdict(base)
         return base
 
@@ -347,8 +350,8 @@ class RegressionGuard(TrainerCallback):
         if self.action == "stop":
             return "Training stops."
         if self.restored_step is None:
-            return "Training stops; no look was within the budget, so the weights stay as they are."
-        return f"Training stops; the weights of step {self.restored_step} are restored."
+            return f"Training stops; at no look was {_WITHIN}: the weights stay as they are."
+        return f"Training stops; the weights of step {self.restored_step} are restored: {_WITHIN}."
 
     def _log(
         self,
