@@ -164,7 +164,8 @@ def with_groups(card: Scorecard, exam: Exam | None) -> Scorecard:
     """Return answers with their exam's groups: scorecards of caplab 0.1 were saved without any."""
     if exam is None or any(card.group) or card.fingerprint != exam.fingerprint:
         return card
-    return replace(card, group=tuple(question.group for question in exam.questions))
+    groups = tuple(question.group for question in exam.questions)
+    return replace(card, group=groups) if any(groups) else card
 
 
 def clear_outputs(

@@ -29,3 +29,11 @@ def forgetting(monkeypatch):
         monkeypatch.setattr(guard_module, "score", scripted)
 
     return script
+
+
+@pytest.fixture
+def said(caplog):
+    """What the guard has said so far."""
+    return lambda: [
+        record.message for record in caplog.records if record.name == guard_module.__name__
+    ]

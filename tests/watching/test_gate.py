@@ -273,7 +273,7 @@ def test_the_html_holds_its_picture(folder, arguments, tmp_path, capsys):
     cards = folder / "exam-base.json", folder / "exam-broken.json"
     lost = len(gate(*cards, exam=folder / "exam.jsonl").lost)
     assert f"Lost: {lost} questions" in page.text
-    assert page.text.count("The ") >= lost > 10  # the questions themselves
+    assert page.text.count("The ") == min(lost, 50) > 10  # the questions themselves
 
 
 def test_no_name_or_question_becomes_a_tag(tmp_path):

@@ -23,14 +23,6 @@ gc.collect()
 gc.freeze()  # each training collects garbage: it need not look through the libraries every time
 
 
-@pytest.fixture
-def said(caplog):
-    """What the guard has said so far."""
-    return lambda: [
-        record.message for record in caplog.records if record.name == guard_module.__name__
-    ]
-
-
 # ---------------------------------------------------------------- in scripts as people write them
 
 
