@@ -66,8 +66,7 @@ def main(given: List[str]) -> int:
     """Do what the command line asks; return the exit code."""
     if given[:1] == ["test"]:  # before argparse, which would claim pytest's options
         set_up(["lab", "test"])
-        parallel = ["-nlogical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
-        return become(["pytest", *parallel, *given[1:]])
+        return become(["pytest", "-nlogical", "--maxprocesses=4", "--dist=loadfile", *given[1:]])
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", nargs="?", choices=["test", "doctor"])

@@ -32,6 +32,7 @@ class Scheduler(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     """Replace `--dist=loadfile`, which `python lab.py test` asks for."""
+    config.option.loadscopereorder = False  # the files have their order already
     return Scheduler(config, log) if config.option.dist == "loadfile" else None
 
 

@@ -62,13 +62,17 @@ def test_a_saved_notebook_keeps_the_widgets(notebook):
     assert saved["application/vnd.jupyter.widget-state+json"]["state"]
 
 
-def test_nbval_passes(notebook):
+def test_nbval_passes(notebook, tmp_path):
+    """One preset is enough: all of them ran above."""
+    made = nbformat.read(notebook, 4)
+    made.cells = [*made.cells[:2], made.cells[-1]]
+    nbformat.write(made, tmp_path / "one.ipynb")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax"]
     done = subprocess.run(
-        [*command, "--nbval-current-env", str(notebook)],
+        [*command, "--nbval-current-env", "one.ipynb"],
         capture_output=True,
         text=True,
         check=False,
-        cwd=notebook.parent,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout

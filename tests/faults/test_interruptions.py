@@ -99,6 +99,7 @@ def test_interrupt_in_any_phase(after, at):
 
 @fault("killed in the middle of a training", "nothing is left behind, the next run is exact")
 @LINUX
+@pytest.mark.slow
 def test_kill_while_training(at):
     code = """
         import tiny, caplab as cl

@@ -83,6 +83,7 @@ def test_unreadable_file_is_named(closed, at):
 
 @fault("the memory limit is reached in a training", "plain words with what to do, not a trace")
 @LINUX
+@pytest.mark.slow
 def test_too_little_memory_is_said_plainly(at):
     said = run(
         """

@@ -30,6 +30,7 @@ def test_jumping_clock_changes_nothing(at, monkeypatch):
 
 @fault("a locale that is not UTF-8", "files are UTF-8 all the same, and every table prints")
 @LINUX
+@pytest.mark.slow
 def test_another_locale_prints_the_same(at):
     path = at.lines(
         {"capability": "Städte", "prompt": "日本?", "choices": ["東京", "大阪"], "answer": 0}
@@ -67,6 +68,7 @@ def test_odd_paths_are_paths(at):
 
 @fault("HOME is not set", "the lab loads, asks and trains")
 @LINUX
+@pytest.mark.slow
 def test_machine_without_a_home(tmp_path):
     code = """
         import os
@@ -79,6 +81,7 @@ def test_machine_without_a_home(tmp_path):
 
 
 @fault("two notebooks train at once", "both get the same exact result")
+@pytest.mark.slow
 def test_two_at_once_train_the_same(at):
     code = """
         import tiny, caplab as cl

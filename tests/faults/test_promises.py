@@ -85,6 +85,7 @@ def test_2_code_of_a_model_does_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_3_no_connection_is_opened(tmp_path):
     said = run(
         """

@@ -131,6 +131,7 @@ def test_a_run_cut_short_is_not_kept(model, tmp_path, monkeypatch):
     assert not kept_runs(tmp_path)
 
 
+@pytest.mark.slow
 def test_memory_is_swept_like_a_folder(model, undisturbed):
     who = tiny.subject(n_positions=128)
     atlas = sweep(TWELVE[:2], who, n_jobs=1)
@@ -266,6 +267,7 @@ def test_the_command_line_fails_with_a_recipe(model, tmp_path, capsys):
 # ---------------------------------------------------------------- the tool
 
 
+@pytest.mark.slow
 def test_the_tool_takes_any_model(model, root, tmp_path):
     path, out = tmp_path / "grid.toml", tmp_path / "atlas.parquet"
     path.write_text('steps = 2\nevery = 1\n[[grid]]\nmethod = ["full", "lora"]\n')

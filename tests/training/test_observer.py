@@ -131,8 +131,12 @@ def test_stopped_at_once_is_the_base():
 
 def test_another_thread_can_stop():
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
-    run = tune(QUICK.change(steps=100_000), stop=stop, every=100_000, on_point=lambda point: None)
+
+    def on_point(point):
+        if point.step:
+            threading.Thread(target=stop.set).start()
+
+    run = tune(QUICK.change(steps=100_000), stop=stop, every=5, on_point=on_point)
     assert 0 < run.steps < 100_000
 
 
