@@ -15,6 +15,7 @@ from caplab.support.files import as_path, read_text
 
 __all__ = [
     "ADAPTER",
+    "SMOLLM2",
     "check_adapter",
     "check_folder",
     "damaged_files",
@@ -26,6 +27,7 @@ __all__ = [
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
+SMOLLM2 = "smollm2"  # the name of the model that models/fetch.py gets
 _CHECKSUMS = "SHA256SUMS"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
@@ -33,8 +35,8 @@ _MAX_HEADER = 100_000_000  # bytes; safetensors refuses a longer header
 
 
 def is_folder(name: str) -> bool:
-    """Check whether a name is a folder; `pocket` is always the model that ships with the lab."""
-    return name != "pocket" and as_path(name).is_dir()
+    """Check whether a name is a folder; the lab's own two models keep their names in any case."""
+    return name not in ("pocket", SMOLLM2) and as_path(name).is_dir()
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Find a model's folder: shipped with the lab, on this disk, or downloaded from the hub."""
+"""Find a model's folder: shipped with the lab, on this disk, or downloaded."""
 
 import hashlib
 import re
@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from caplab.models.folder import ADAPTER, check_adapter, check_folder, refuse_pickles
+from caplab.models.fetch import fetch
+from caplab.models.folder import ADAPTER, SMOLLM2, check_adapter, check_folder, refuse_pickles
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure
 from caplab.support.files import as_path
 
@@ -17,6 +18,7 @@ __all__ = ["KNOWN", "find_folder"]
 
 KNOWN = (
     "pocket",
+    SMOLLM2,
     "gpt2",
     "gpt2-medium",
     "distilgpt2",
@@ -34,6 +36,8 @@ def find_folder(name: str) -> Path:
     """Return the folder of a model; download the model if it is not on this disk."""
     if name == "pocket":
         return Path(str(files("caplab") / "assets" / "pocket"))
+    if name == SMOLLM2:
+        return fetch()
     path = as_path(name)
     if path.is_dir():
         return path

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caplab.models.folder import check_adapter, check_folder, has_tokenizer, is_folder
+from caplab.models.fetch import FULL_NAME, fetched_folder
+from caplab.models.folder import SMOLLM2, check_adapter, check_folder, has_tokenizer, is_folder
 from caplab.models.hub import find_folder
 from caplab.models.subject import Subject
 from caplab.models.weights import set_base_name
@@ -25,7 +26,7 @@ def load(
     device: "str | torch.device | None" = None,
     dtype: "str | torch.dtype | None" = None,
 ) -> Subject:
-    """Load `"pocket"`, `"gpt2"`, any causal model of the hub, or a folder, also of an adapter.
+    """Load `"pocket"`, `"smollm2"`, any causal model of the hub, or a folder, also of an adapter.
 
     The environment variable `CAPLAB_MODEL` replaces `"pocket"`, so that a whole course runs on
     another model. Weights are read from safetensors only, and no downloaded code is ever run.
@@ -49,9 +50,16 @@ def load(
         if not hint:
             raise
         raise BadInput(f"{error}{hint}") from error
-    if is_folder(name):  # its name may hold bytes that are not UTF-8 and could not be printed
-        name = os.fsencode(as_path(name).resolve().name).decode(errors="replace")
-    return Subject(model.to(target).eval(), tokenizer, name)
+    return Subject(model.to(target).eval(), tokenizer, _shown(name))
+
+
+def _shown(name: str) -> str:
+    """Return the name that results show: of a folder the last part, of smollm2 its exact form."""
+    folder = as_path(name).resolve() if is_folder(name) else None
+    if name == SMOLLM2 or folder == fetched_folder().resolve():
+        return FULL_NAME
+    # A folder's name may hold bytes that are not UTF-8 and could not be printed.
+    return os.fsencode(folder.name).decode(errors="replace") if folder else name
 
 
 def _device(wanted: "str | torch.device | None") -> "torch.device":
