@@ -1,4 +1,4 @@
-"""The command line: `caplab doctor`, `score`, `gate`, `sweep` and `claims`."""
+"""The command line: `caplab doctor`, `fetch`, `score`, `gate`, `sweep` and `claims`."""
 
 import argparse
 import os
@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
     doctor = commands.add_parser("doctor", help="check this machine and its installation")
     doctor.set_defaults(run=_doctor)
+    fetch = commands.add_parser("fetch", help="download a model now, to use it offline later")
+    fetch.add_argument("model", help="smollm2 (docs/real-model.md), or a name on the hub: gpt2")
+    fetch.set_defaults(run=_fetch)
     score = commands.add_parser("score", help="score a model on an exam")
     score.add_argument("model", help=_SOURCE)
     score.set_defaults(run=_score)
@@ -100,6 +103,13 @@ def _doctor(options: argparse.Namespace) -> int:
     from caplab.cli.doctor import examine
 
     return examine()
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from caplab.models.hub import find_folder
+
+    print(f"{options.model} is in {find_folder(options.model)}")
+    return 0
 
 
 def _score(options: argparse.Namespace) -> int:

