@@ -9,6 +9,8 @@ import pytest
 import caplab
 from caplab.cli import commands, doctor
 from caplab.cli.commands import main
+from caplab.models import hub
+from caplab.support.errors import BadInput
 
 
 def test_the_command_is_installed():
@@ -28,7 +30,7 @@ def test_without_a_command_it_lists_them(capsys):
     assert "command" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["score", "gate", "sweep", "claims", "doctor"])
+@pytest.mark.parametrize("command", ["fetch", "score", "gate", "sweep", "claims", "doctor"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -40,6 +42,21 @@ def test_every_command_explains_itself(command, capsys):
 def test_the_doctors_result_is_the_exit_code(monkeypatch, code):
     monkeypatch.setattr(doctor, "examine", lambda: code)
     assert main(["doctor"]) == code
+
+
+def test_fetch_says_where_the_model_is(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(hub, "fetch", lambda: tmp_path)
+    assert main(["fetch", "smollm2"]) == 0
+    assert capsys.readouterr().out == f"smollm2 is in {tmp_path}\n"
+
+
+def test_fetch_refuses_in_one_sentence(monkeypatch, capsys):
+    def refuse():
+        raise BadInput("smollm2 cannot be had.")
+
+    monkeypatch.setattr(hub, "fetch", refuse)
+    assert main(["fetch", "smollm2"]) == 2
+    assert capsys.readouterr().err == "caplab: smollm2 cannot be had.\n"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_a_finding_says_what_to_do():
     assert str(Diagnosis("FAIL", "disk: full", "make room")) == "[FAIL] disk: full -> make room"
 
 
-@pytest.mark.parametrize(("level", "code"), [("OK", 0), ("WARN", 0), ("FAIL", 1)])
+@pytest.mark.parametrize(("level", "code"), [("OK", 0), ("INFO", 0), ("WARN", 0), ("FAIL", 1)])
 def test_only_a_failure_is_an_error(monkeypatch, capsys, level, code):
     monkeypatch.setattr(doctor, "CHECKS", [lambda: iter([Diagnosis(level, "it", "do this")])])
     assert doctor.examine() == code
@@ -40,7 +40,7 @@ def test_a_broken_check_hides_no_other(monkeypatch, capsys):
 
 def test_every_check_looks_at_its_own_thing():
     seen = [line for check in doctor.CHECKS for line in lines(check)]
-    things = "Python system disk memory cores torch pocket browser GPU jupyterlab"
+    things = "Python system disk memory cores torch pocket real browser GPU jupyterlab"
     for thing in things.split():
         assert any(thing in line for line in seen), f"no line about {thing}"
     assert all(" -> " in line for line in seen if not line.startswith("[OK]"))
@@ -81,6 +81,18 @@ def test_pocket_is_compared_with_its_checksums(monkeypatch, tmp_path):
     assert "[FAIL] pocket model: model.safetensors missing or damaged" in lines(doctor.pocket)[0]
     (folder / "model.safetensors").unlink()
     assert "[FAIL] pocket model: model.safetensors missing or damaged" in lines(doctor.pocket)[0]
+
+
+def test_the_real_model_is_optional(monkeypatch, tmp_path):
+    monkeypatch.setenv("CAPLAB_CACHE", str(tmp_path))
+    neutral = "[INFO] real model: not fetched (optional) -> caplab fetch smollm2"
+    assert lines(doctor.real_model) == [neutral]
+    folder = tmp_path / "smollm2"
+    folder.mkdir()
+    warning = f"[WARN] real model: no weights in {folder} -> caplab fetch smollm2"
+    assert lines(doctor.real_model) == [warning]
+    (folder / "model.safetensors").write_bytes(b"x" * 20_000_000)
+    assert lines(doctor.real_model) == [f"[OK]   real model: smollm2, 0.02 GB in {folder}"]
 
 
 @pytest.mark.parametrize(("free", "level"), [(0.1e9, "FAIL"), (1e9, "WARN"), (9e9, "OK")])
