@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
     *("faults/test_interruptions", "faults/test_no_room", "faults/test_damaged_files"),
     *("faults/test_odd_machines", "faults/test_odd_content", "faults/test_soak"),
-    *("project/test_lab", "models/test_hub", "study/test_sweep"),
+    *("project/test_lab", "models/test_hub", "models/test_fetch_faults", "study/test_sweep"),
 )
 FOLDERS = {str((ROOT / "tests" / test).parent) for test in TESTS}
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers"), *sorted(FOLDERS)]
