@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from caplab.measuring.likelihood import reads_plainly
+from caplab.measuring.likelihood import SHARING
 from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
 from caplab.models.subject import Subject, measuring
 from caplab.questions.question import Question
@@ -116,7 +116,7 @@ def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[l
     left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
     config = subject.model.config.get_text_config()
     width = config.hidden_size * config.num_hidden_layers * 2  # numbers cached for one token
-    together = reads_plainly(subject.model)
+    together = _takes_padding(subject.model)
     while left:
         longest = len(left[0].tokens)
         bytes_each = (longest + left[0].limit) * width * subject.model.dtype.itemsize
@@ -124,6 +124,16 @@ def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[l
         count = (size or max(1, fitting)) if together else 1
         yield left[:count]
         left = left[count:]
+
+
+def _takes_padding(model: Any) -> bool:
+    """Tell whether padding on the left changes nothing: the family and its setting are tested."""
+    config, adapter = model.config, getattr(model, "active_peft_config", None)
+    return (
+        config.model_type in SHARING
+        and "sliding_attention" not in (getattr(config, "layer_types", None) or ())
+        and not getattr(adapter, "is_prompt_learning", False)
+    )
 
 
 def _text(subject: Subject, tokens: list[int]) -> str:
@@ -135,7 +145,7 @@ def _text(subject: Subject, tokens: list[int]) -> str:
 
 def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
     """Answer the prompts of a batch; yield each row when it is done."""
-    if not reads_plainly(subject.model):
+    if not _takes_padding(subject.model):
         yield _generated(subject, rows[0], stops)
         return
     device = subject.device
