@@ -81,8 +81,18 @@ class Exam:
 
         Groups do not count: they change no answer, and scorecards carry them.
         """
-        plain = Exam(tuple(replace(each, group=None) for each in self.questions), self.texts)
-        return sha256("".join(plain._lines()).encode()).hexdigest()[:16]
+        plain = [replace(question, group=None) for question in self.questions]
+        return sha256("".join(_lines(plain, self.texts)).encode()).hexdigest()[:16]
+
+    @cached_property
+    def choosing(self) -> "Exam":
+        """Return the questions with choices, perhaps none, and the texts."""
+        if not any(question.spoken for question in self.questions):
+            return self
+        part = object.__new__(Exam)  # an exam by itself needs a question
+        kept = tuple(question for question in self.questions if not question.spoken)
+        vars(part).update(questions=kept, texts=self.texts, name=self.name)
+        return part
 
     def subset(self, capability: str) -> "Exam":
         """Keep the questions of one capability, and no texts."""
@@ -115,13 +125,7 @@ class Exam:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the exam as JSONL, the format that `exam` reads."""
-        write_atomically(path, "".join(self._lines()))
-
-    def _lines(self) -> Iterator[str]:
-        """Write each item as one line of JSONL."""
-        items: tuple[Question | Text, ...] = (*self.questions, *self.texts)
-        for item in items:
-            yield json.dumps(item.as_line(), ensure_ascii=False) + "\n"
+        write_atomically(path, "".join(_lines(self.questions, self.texts)))
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -131,6 +135,13 @@ class Exam:
         tested = ", ".join(f"{name} {count}" for name, count in counts.items())
         texts = f", texts: {len(self.texts)}" if self.texts else ""
         return f"Exam {self.name}: {len(self)} questions ({tested}){texts}"
+
+
+def _lines(questions: Iterable[Question], texts: Iterable[Text]) -> Iterator[str]:
+    """Write each item as one line of JSONL."""
+    items: list[Question | Text] = [*questions, *texts]
+    for item in items:
+        yield json.dumps(item.as_line(), ensure_ascii=False) + "\n"
 
 
 def _within(questions: Iterable[Question], max_new_tokens: int) -> Iterator[Question]:
@@ -155,9 +166,9 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
 
     A line is a question of choices, `{"capability": ..., "prompt": ..., "choices": [...], "answer":
     0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
-    or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name the
-    `"group"` that it belongs to, such as the fact behind several phrasings, and have `"messages"`
-    instead of a prompt. In a Parquet file `expect` may be such an object or its JSON.
+    or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name
+    the `"group"` that it belongs to, such as the fact behind several phrasings, and have
+    `"messages"` instead of a prompt. In a Parquet file `expect` may be such an object or its JSON.
     """
     require_type(source, (str, os.PathLike), "An exam is named by a string or a path")
     name = os.fspath(source)

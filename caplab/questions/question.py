@@ -79,6 +79,11 @@ class Question:
         return self.expect.sentence if self.expect else self.choices[self.answer or 0]
 
     @property
+    def example(self) -> str | None:
+        """Return a right answer, as far as the question names one."""
+        return self.expect.example if self.expect else self.choices[self.answer or 0]
+
+    @property
     def asked(self) -> str:
         """Return the prompt, or the last thing that the user says."""
         return self.messages[-1].content if self.messages else self.prompt
