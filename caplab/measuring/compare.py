@@ -101,16 +101,11 @@ def compare(
 
 def _parts(card: Scorecard, policy: Policy, strict: bool) -> list[tuple[str, str, str, Any]]:
     """List name, capability, tier and questions of each row; the overall rows come last."""
-    kinds, names = np.array(card.kinds), np.array(card.capability)
     parts = []
-    for capability in (*dict.fromkeys(card.capability), OVERALL):
-        inside = (names == capability) | (capability == OVERALL)
-        own = [kind for kind in ("said", "chosen") if (inside & (kinds == kind)).any()]
-        for kind in own:
-            name = f"{capability}, {kind}" if len(own) > 1 else capability
-            tier = WATCHED if capability == OVERALL else policy.tier_of(capability)
-            tier = MUST_KEEP if strict and tier == WATCHED and capability != OVERALL else tier
-            parts.append((name, capability, tier, np.flatnonzero(inside & (kinds == kind))))
+    for name, capability, _, items in card.parts:
+        tier = WATCHED if capability == OVERALL else policy.tier_of(capability)
+        tier = MUST_KEEP if strict and tier == WATCHED and capability != OVERALL else tier
+        parts.append((name, capability, tier, np.array(items)))
     return parts
 
 

@@ -13,7 +13,14 @@ from caplab.measuring.intervals import bootstrap, mean_interval, mean_p, sign_fl
 from caplab.measuring.scorecard import Scorecard, per_character
 from caplab.support.errors import BadInput
 
-__all__ = ["COLLAPSE", "Evidence", "is_counted", "no_longer_said", "read_answers"]
+__all__ = [
+    "COLLAPSE",
+    "Evidence",
+    "guessing_explains",
+    "is_counted",
+    "no_longer_said",
+    "read_answers",
+]
 
 SAID = 0.5  # of the probability: an answer that has more than half is what a model says
 COLLAPSE = 0.1  # kept of the whole answer's probability: with less, it is no longer said
@@ -107,10 +114,8 @@ class Evidence:
     @property
     def unknown(self) -> bool:
         """Tell whether guessing explains what the base answered."""
-        from scipy.special import bdtrc
-
         right, chance = self.old["right"].sum(), self.old["chance"].mean()
-        return float(bdtrc(right - 1, len(self.old), chance)) > 0.05
+        return guessing_explains(right, len(self.old), chance)
 
     @property
     def kept(self) -> float:
@@ -160,6 +165,13 @@ class Evidence:
     def _on_scale(self, value: float) -> float:
         """Turn a mean of differences into a change: ratios were averaged as logarithms."""
         return math.expm1(value) if self.metric == "probability" else float(value)
+
+
+def guessing_explains(right: float, questions: int, chance: float) -> bool:
+    """Tell whether so many right answers are no surprise for one who guesses."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(right - 1, questions, chance)) > 0.05
 
 
 def no_longer_said(before: Scorecard, after: Scorecard) -> list[bool]:

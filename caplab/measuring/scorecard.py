@@ -112,6 +112,22 @@ class Scorecard:
         ]
 
     @property
+    def parts(self) -> list[tuple[str, str, str, list[int]]]:
+        """List name, capability, kind and items of each row that is judged; overall comes last.
+
+        What is said and what is chosen never share a row: a loss in one would hide in the other.
+        """
+        kinds, found = self.kinds, []
+        for capability in (*dict.fromkeys(self.capability), OVERALL):
+            items = [n for n, name in enumerate(self.capability) if capability in (name, OVERALL)]
+            own = {kind: [n for n in items if kinds[n] == kind] for kind in ("said", "chosen")}
+            own = {kind: inside for kind, inside in own.items() if inside}
+            for kind, inside in own.items():
+                name = f"{capability}, {kind}" if len(own) > 1 else capability
+                found.append((name, capability, kind, inside))
+        return found
+
+    @property
     def chosen(self) -> list[int]:
         """Tell which choice the subject finds likeliest, for each item."""
         return [_best(found) for found in self.loglikelihoods]
@@ -218,14 +234,10 @@ class Scorecard:
         """Yield name, items, accuracy and its interval, for each capability and for all."""
         from caplab.measuring.intervals import wilson
 
-        kinds, correct, both = self.kinds, self.correct, len({*self.kinds}) > 1
-        for capability in (*dict.fromkeys(self.capability), OVERALL):
-            items = [n for n, c in enumerate(self.capability) if capability in (c, OVERALL)]
-            own = [k for k in ("said", "chosen") if any(kinds[n] == k for n in items)]
-            for kind in own:
-                found = [correct[n] for n in items if kinds[n] == kind]
-                name = f"{capability}, {kind}" if both and len(own) > 1 else capability
-                yield name, len(found), _mean(found), *wilson(sum(found), len(found))
+        correct = self.correct
+        for name, _, _, items in self.parts:
+            found = [correct[n] for n in items]
+            yield name, len(found), _mean(found), *wilson(sum(found), len(found))
 
     def _footer(self) -> str:
         """Name the language loss, where there is one."""

@@ -209,20 +209,30 @@ def _parquet_rows(path: Path) -> list[Any]:
         raise BadInput(f"There is no exam {path}.")
     with explaining_failure(f"{path} is not a Parquet file"):
         rows = parquet.read_table(as_path(path)).to_pylist()
-    return [_parquet_row(_without_empty(row)) for row in rows]
+    return [_parquet_row(row) for row in rows]
 
 
 def _parquet_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Read `expect` where a table holds it as JSON: objects of one column are all alike."""
-    written = row.get("expect")
-    return row | {"expect": from_json(written)} if isinstance(written, str) else row
+    """Read a row as a line of JSONL: without empty cells, whole numbers as such.
+
+    A column of numbers with empty cells is written as floats, and a column of unlike objects
+    perhaps as their JSON.
+    """
+    found: dict[str, Any] = _without_empty(row)
+    for key in {"answer", "max_new_tokens"} & found.keys():
+        whole = isinstance(found[key], float) and found[key].is_integer()
+        found[key] = int(found[key]) if whole else found[key]
+    if isinstance(found.get("expect"), str):
+        found["expect"] = from_json(found["expect"])
+    return found
 
 
 def _without_empty(cell: Any) -> Any:
     """Leave out the empty cells of a row, also those inside an object."""
     if not isinstance(cell, dict):
         return cell
-    return {key: _without_empty(value) for key, value in cell.items() if value is not None}
+    empty = {key for key, value in cell.items() if value is None or value != value}
+    return {key: _without_empty(value) for key, value in cell.items() if key not in empty}
 
 
 def _parse(row: Any) -> Question | Text:
