@@ -26,8 +26,7 @@ __all__ = ["MAX_NEW_TOKENS", "speak"]
 
 MAX_NEW_TOKENS = 32  # of an answer, where neither the question nor the exam says otherwise
 _MOST_ROWS = 256  # answered together; measured on pocket
-_CACHE = 2**28  # bytes of keys and values at most
-_PROMPTS = 2**14  # tokens read in one forward pass at most
+_CACHE = 2**29  # bytes of keys and values at most
 _STAY = 0.9  # of the rows: with fewer left, those that are done leave the batch
 
 
@@ -116,13 +115,15 @@ def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[l
     """Put prompts of like length together, the longest first: memory runs out at once or never."""
     left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
     config = subject.model.config.get_text_config()
-    width = config.hidden_size * config.num_hidden_layers * 2  # numbers cached for one token
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    whole = config.hidden_size // config.num_attention_heads
+    size_of_head = getattr(config, "head_dim", None) or whole
+    width = 2 * config.num_hidden_layers * heads * size_of_head  # numbers cached for one token
     together = _shares(subject.model)
     while left:
-        longest = len(left[0].tokens)
-        bytes_each = (longest + left[0].limit) * width * subject.model.dtype.itemsize
-        fitting = min(_MOST_ROWS, _PROMPTS // longest, _CACHE // bytes_each)
-        count = (size or max(1, fitting)) if together else 1
+        length = len(left[0].tokens) + max(row.limit for row in left[:_MOST_ROWS])
+        fitting = _CACHE // (length * width * subject.model.dtype.itemsize)
+        count = (size or max(1, min(_MOST_ROWS, fitting))) if together else 1
         yield left[:count]
         left = left[count:]
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -9,12 +11,15 @@ from weights import same, weights
 from caplab.measuring import speaking
 from caplab.measuring.score import score
 from caplab.measuring.speaking import MAX_NEW_TOKENS, speak
+from caplab.models.chat import as_asked, encode
+from caplab.models.fetch import fetched_folder
 from caplab.models.load import load
 from caplab.models.subject import measuring
 from caplab.questions.exam import Exam, Question, exam
 from caplab.support.errors import BadInput
 
 QUESTIONS = tiny.SPOKEN.questions
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour."}]
 
 
 def generated(who, question):
@@ -50,6 +55,37 @@ def test_pocket_answers_as_generate_does():
     who = load("pocket")
     asked = [Question("q", q.prompt, expect={"contains": "x"}) for q in exam().questions[::12]]
     assert ended(who, asked) == [generated(who, question) for question in asked]
+
+
+@pytest.mark.slow
+def test_a_real_chat_model_answers_as_generate_does():
+    if not fetched_folder():
+        pytest.skip("smollm2 is not here: caplab fetch smollm2")
+    who = load("smollm2")
+    towns = ("France", "Italy", "Japan")
+    asked = [
+        Question("q", f"What is the capital of {town}?", expect={"contains": "x"}) for town in towns
+    ]
+    asked.append(Question("q", messages=CHAT, expect={"contains": "x"}, max_new_tokens=12))
+    slow = []
+    for question in asked:
+        ids = torch.tensor(encode(who.tokenizer, [as_asked(who, question)]))
+        with measuring(who.model):
+            limit = question.max_new_tokens or MAX_NEW_TOKENS
+            output = who.model.generate(ids, do_sample=False, max_new_tokens=limit)
+        said = who.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+        slow.append(said.strip())
+    assert ended(who, asked) == slow
+    assert "Paris" in slow[0]
+
+
+@pytest.mark.slow
+def test_answers_are_those_of_the_harness(root):
+    pytest.importorskip("lm_eval")
+    command = [sys.executable, "benchmarks/speaking.py", "--quick"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "answers that differ: 0 to the end, 0 up to where ours stops" in done.stdout
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
