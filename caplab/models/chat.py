@@ -167,7 +167,11 @@ def render(
     }
 
     def write(conversation: list[dict[str, Any]], tools: Sequence[Any] | None) -> str:
-        with time_limit(name), explaining_failure(f"The chat template of {name} refuses this"):
+        shown = f"{conversation!r:.80}"
+        with (
+            time_limit(name),
+            explaining_failure(f"The chat template of {name} refuses the conversation {shown}"),
+        ):
             text = tokenizer.apply_chat_template(
                 conversation,
                 tools=list(tools) if tools else None,
