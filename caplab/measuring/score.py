@@ -17,7 +17,12 @@ __all__ = ["score"]
 
 
 def score(
-    subject: "Subject", exam: Exam, batch_size: int | None = None, *, progress: bool = True
+    subject: "Subject",
+    exam: Exam,
+    batch_size: int | None = None,
+    chat: bool | None = None,
+    *,
+    progress: bool = True,
 ) -> "Scorecard":
     """Ask a subject every question of an exam, and measure its loss on the exam's texts.
 
@@ -25,8 +30,12 @@ def score(
     if nothing had happened. `batch_size` counts rows of about 128 tokens in one forward pass; by
     default it follows from the device. Texts longer than the context are read in windows that
     overlap by one token, so that every token except a text's first is predicted once.
+
+    A subject with a chat template is asked through it, as lm-evaluation-harness does with
+    `--apply_chat_template`; `chat=False` asks plainly.
     """
     from caplab.measuring.likelihood import likelihoods
+    from caplab.models.chat import uses_chat
     from caplab.models.subject import Subject
 
     require_type(subject, Subject, 'score needs a Subject, such as load("pocket")')
@@ -34,7 +43,8 @@ def score(
     if batch_size is not None and not is_count(batch_size, 1):
         given = short_repr(batch_size)
         raise BadInput(f"batch_size is a whole number of at least 1, not {given}.")
-    found = likelihoods(subject, exam, batch_size, progress=progress)
+    through = uses_chat(subject, chat)
+    found = likelihoods(subject, exam, batch_size, progress=progress, chat=through)
     return Scorecard(
         subject=subject.name,
         exam=exam.name,

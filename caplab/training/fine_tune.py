@@ -68,7 +68,7 @@ def fine_tune(
     spared = cheap_collections(collect=subject.parameters >= BIG)
     with _TURN, random_state_kept(subject.device), within_memory(_LESS), spared:
         train, test = open_task(task)
-        rows = tokens(train, subject)
+        rows = tokens(train, subject, recipe.assistant_only)
         fed = mixture(rows, recipe, subject, replay_data)
         exam = exam or load_exam()
         if task_exam is None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from caplab.measuring import likelihood
 from caplab.measuring.score import score
+from caplab.models.chat import encode
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam, Question, Text
 from caplab.support.errors import BadInput
@@ -110,7 +111,7 @@ def test_no_text_gets_a_second_start_token():
     tokens.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{tiny.END} $A", special_tokens=[start]
     )
-    plain, started = likelihood._encode(tokens, ["A dog", f"{tiny.END}A dog"])
+    plain, started = encode(tokens, ["A dog", f"{tiny.END}A dog"])
     assert plain == started == tokens("A dog")["input_ids"]
     assert plain[0] == tokens.bos_token_id != plain[1]
 
@@ -125,6 +126,49 @@ def test_lm_eval_finds_the_same(gpt2, exam):
     theirs = [nats for nats, _ in reference.loglikelihood(made, disable_tqdm=True)]
     ours = [nats for row in score(gpt2, exam).loglikelihoods for nats in row]
     assert gap([ours], [theirs]) < 1e-4
+
+
+# ---------------------------------------------------------------- through a chat template
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+def test_lm_eval_finds_the_same_in_a_chat(family, chat, exam, tmp_path):
+    """Against a task of the harness, with `--apply_chat_template`."""
+    harness = pytest.importorskip("harness_asks")
+    who = tiny.chatty(family)
+    theirs = harness.nats(who, exam, tmp_path, chat=chat)
+    assert gap(score(who, exam, chat=chat).loglikelihoods, theirs) < 1e-4
+
+
+def test_a_start_in_template_and_tokenizer(exam, tmp_path):
+    harness = pytest.importorskip("harness_asks")
+    for template in (tiny.CHAT, "{{ bos_token }}" + tiny.CHAT):
+        who = tiny.chatty(template=template)
+        who.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{tiny.END} $A", special_tokens=[(tiny.END, who.tokenizer.bos_token_id)]
+        )
+        theirs = harness.nats(who, exam, tmp_path, chat=True)
+        assert gap(score(who, exam).loglikelihoods, theirs) < 1e-4
+
+
+def test_the_plan_knows_how_one_asked(exam):
+    who = tiny.chatty()
+    through, plain = score(who, exam), score(who, exam, chat=False)
+    assert gap(through.loglikelihoods, plain.loglikelihoods) > 0.1
+    assert through.text_losses == plain.text_losses
+    assert score(who, exam) == through
+    who.tokenizer.chat_template = tiny.CHAT.replace("assistant", "model")
+    assert gap(score(who, exam).loglikelihoods, through.loglikelihoods) > 1e-3
+
+
+def test_chat_needs_a_template(gpt2, exam):
+    assert score(gpt2, exam, chat=False) == score(gpt2, exam)
+    with pytest.raises(BadInput, match="The tokenizer of gpt2 has no chat template"):
+        score(gpt2, exam, chat=True)
+    strict = tiny.chatty(template="{{ raise_exception('No.') }}")
+    with pytest.raises(BadInput, match="Question 1: The chat template of chatty llama refuses"):
+        score(strict, exam)
 
 
 # ---------------------------------------------------------------- nothing else matters
@@ -289,7 +333,7 @@ def test_half_precision_stays_half_precision(exam):
 
 def test_a_base_and_copies_tokenise_once(gpt2, exam, monkeypatch):
     score(gpt2, exam)
-    monkeypatch.setattr(likelihood, "_encode", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(likelihood, "encode", lambda *_: pytest.fail("tokenised again"))
     score(Subject(copy.deepcopy(gpt2.model), gpt2.tokenizer, "copy"), exam)
     score(gpt2, Exam(exam.questions, exam.texts, "equal, under another name"))
 
@@ -317,7 +361,7 @@ def test_what_begins_alike_is_read_once(gpt2, exam):
 def _rows(who, asked):
     pairs = [
         (prompt, choice)
-        for prompt, choices in likelihood._tokenise(who.tokenizer, asked)
+        for prompt, choices in likelihood._tokenise(who, asked, chat=False)
         for choice in choices
     ]
     readings = [likelihood.Reading(p + c, len(p), n) for n, (p, c) in enumerate(pairs)]
