@@ -19,7 +19,7 @@ from verdict_rates import (
 import caplab as cl
 from caplab.measuring.report import Report
 
-HARMLESS = "harmless training: HELD"
+HARMLESS = "harmless training, budget .05: HELD"
 TWICE = "twice the budget lost: REGRESSED"
 MISSED = "a watched capability lost more: what the whole says"
 ROLLBACK = "a capability lost more: a rollback would return there"
@@ -53,19 +53,16 @@ def all_powers(judge: Judge, exams: int) -> Iterator[Rate]:
 
 def harmless(judge: Judge, exams: int) -> Iterator[Rate]:
     """Count how often training that loses as much as it gains is HELD."""
-    plans = []
     for churn in (0.005, 0.01):
-        lost = f"{churn:g} of the questions lost"
-        plain, known = course(churn=churn), knowing(course(), churn)
-        plans.append((f"the course's exam; {lost}, as many gained", plain))
-        plans.append((f"the course's exam; {lost}, gained only where pocket is wrong", known))
-        for groups in (72, 110, 150, 300):
-            plans.append(
-                (f"{groups} groups; {lost}, as many gained", one(Part(groups, churn=churn)))
-            )
-    for where, design in plans:
-        share = judge.simulate(design, exams).share(held)
-        yield Rate(HARMLESS, "budget .05", where, share, exams)
+        lost = f"{churn:g} lost"
+        plans = [
+            ("the course's exam", course(churn=churn)),
+            ("the course's exam, gained only where pocket is wrong", knowing(course(), churn)),
+        ]
+        plans += [(f"{n} groups", one(Part(n, churn=churn))) for n in (72, 110, 150, 300)]
+        for where, design in plans:
+            share = judge.simulate(design, exams).share(held)
+            yield Rate(HARMLESS, f"{lost}, {lost.replace('lost', 'gained')}", where, share, exams)
 
 
 def twice(judge: Judge, exams: int) -> Iterator[Rate]:
@@ -77,9 +74,9 @@ def twice(judge: Judge, exams: int) -> Iterator[Rate]:
             share = judge.simulate(one(part), number).share(regressed)
             yield Rate(TWICE, f"budget {budget:g}", f"{groups} groups", share, number)
     share = judge.simulate(course(loss=0.1, churn=0.01), exams // 5).share(regressed)
-    yield Rate(TWICE, "budget 0.05", "the course's exam, all of it", share, exams // 5)
+    yield Rate(TWICE, "budget 0.05", "the course's exam, all of it hit", share, exams // 5)
     share = judge.simulate(capitals_hit(0.1, 0.01), exams // 5).share(regressed)
-    yield Rate(TWICE, "budget 0.05", "the course's exam, capitals alone", share, exams // 5)
+    yield Rate(TWICE, "budget 0.05", "the course's exam, capitals hit", share, exams // 5)
 
 
 def capitals_hit(loss: float, churn: float) -> Design:

@@ -81,10 +81,16 @@ def one(part: Part) -> Design:
 
 def named(part: Part) -> str:
     """Write the size and the damage of a part down."""
-    sizes = "" if part.sizes == (1,) else f" of {', '.join(map(str, part.sizes))} questions"
+    sizes = f" of {' or '.join(map(str, part.sizes))} questions" if part.sizes != (1,) else ""
     sizes = " of 1 to 8 questions" if part.sizes == MANY else sizes
-    more = {"churn": part.churn, "correlation": part.together}
-    extra = "".join(f", {name} {value:g}" for name, value in more.items() if value)
+    shape = {
+        f"churn {part.churn:g}": part.churn,
+        f"correlation {part.together:g}": part.together,
+        f"a group that is hit loses {part.hit:g}": part.hit,
+        "only the largest groups are hit": part.lopsided,
+        f"{part.silent:g} of it no longer said": part.silent,
+    }
+    extra = "".join(f", {words}" for words, there in shape.items() if there)
     return f"{part.groups} groups{sizes}, budget {part.budget:g}{extra}"
 
 
@@ -104,7 +110,7 @@ def grouped_questions(exams: int) -> Iterator[tuple[str, Part, int]]:
     """List exams of groups: damage clustered in them, and concentrated on some of them."""
     clustered, concentrated = "clustered in groups", "concentrated on some groups"
     for groups, sizes in ((40, (4,)), (72, (2,)), (72, (4,)), (72, (1, 8)), (150, (1, 2, 4))):
-        for budget in (0.02, 0.05, 0.1):
+        for budget in (0.02, 0.05, 0.1) if groups < 150 else (0.05,):
             part = Part(groups, sizes, loss=budget, budget=budget)
             for together in (0.0, 0.3, 0.7, 1.0):
                 yield clustered, replace(part, together=together), exams // 5
@@ -240,30 +246,33 @@ def guards(judge: Judge, exams: int) -> Iterator[Rate]:
     ]
     for design, looks, redrawn, patience in plans:
         runs = max(200, exams // (10 if looks == 1 or design is one_row else 40))
-        yield guarded(judge, design, looks, redrawn, runs, patience)
+        yield from guarded(judge, design, looks, redrawn, runs, patience)
 
 
 def guarded(
     judge: Judge, design: Design, looks: int, redrawn: float, runs: int, patience: int
-) -> Rate:
+) -> Iterator[Rate]:
     """Count the runs that a guard calls REGRESSED; at each look some groups answer anew."""
     from caplab.watching.guard import RegressionGuard
 
     guard = RegressionGuard(patience=patience)
     chances = math.ceil(looks / (1 + patience))  # as the guard divides its error (see its head)
     drawn = [draw(judge.rng, runs, part) for part in design.parts]
-    seen = np.empty((runs, looks), dtype=bool)
+    lost, kept = np.empty((2, runs, looks), dtype=bool)
     for look in range(looks):
-        confidence = 1 - (1 - CONFIDENCE) / chances
-        seen[:, look] = judge.outcome(design, drawn, confidence).where(regressed)
+        found = judge.outcome(design, drawn, 1 - (1 - CONFIDENCE) / chances)
+        lost[:, look], kept[:, look] = found.where(regressed), found.where(overall_held)
         for old, part in zip(drawn, design.parts, strict=True):
             new = judge.rng.random(old.shape[:2]) < redrawn
             old[new] = draw(judge.rng, runs, part)[new]
-    crossed = sum(crosses(guard, looked) for looked in seen)
-    parts = f"{len(design.parts)} x " * (len(design.parts) > 1) + named(design.parts[0])
-    where = f"{looks} looks, {redrawn:.0%} of groups anew at each, patience {patience}; {parts}"
-    what = "a loss of exactly the budget; a guarded run of 1 to 100 looks"
-    return Rate(FALSE_REGRESSED, what, where, crossed / runs, runs)
+    crossed = sum(crosses(guard, looked) for looked in lost) / runs
+    parts = f"{len(design.parts)} times " * (len(design.parts) > 1) + named(design.parts[0])
+    anew = f"{100 * redrawn:.0f} % of groups anew at each"
+    where = f"{looks} look{'s' * (looks > 1)}, {anew}, patience {patience}; {parts}"
+    run = "a guarded run of 1 to 100 looks"
+    yield Rate(FALSE_REGRESSED, f"a loss of exactly the budget; {run}", where, crossed, runs)
+    last = float(kept[:, -1].mean())
+    yield Rate(FALSE_HELD, f"{run}: the overall row at its last look", where, last, runs)
 
 
 @dataclass(frozen=True)
@@ -317,4 +326,4 @@ def quick_rates(judge: Judge, exams: int) -> Iterator[Rate]:
     yield at_budget(found, f"8 times {named(many.parts[0])}", "all of 2 to 12 capabilities")
     hit = Part(40, loss=0.1, budget=0.1)
     yield from _one_of_them(judge, hit, replace(hit, loss=0.0, churn=0.01), 3, exams // 2)
-    yield guarded(judge, one(Part(150, loss=0.05)), 10, 0.3, exams // 4, 1)
+    yield from guarded(judge, one(Part(150, loss=0.05)), 10, 0.3, exams // 4, 1)

@@ -50,15 +50,29 @@ def worst(rates: Iterable[Rate]) -> list[str]:
     return lines
 
 
+def pivot(rates: Iterable[Rate]) -> list[str]:
+    """Write the power: a table for each question, in per cent."""
+    tables: dict[str, dict[str, dict[str, Rate]]] = {}
+    for rate in rates:
+        tables.setdefault(rate.table, {}).setdefault(rate.where, {})[rate.what] = rate
+    lines = []
+    for table, rows in tables.items():
+        columns = list(dict.fromkeys(what for row in rows.values() for what in row))
+        noise = max(rate.noise for row in rows.values() for rate in row.values())
+        lines += ["", f"| {table} (each ± {100 * noise:.1f} or less) | {' | '.join(columns)} |"]
+        lines.append("| --- |" + " --- |" * len(columns))
+        for where, row in rows.items():
+            cells = [f"{100 * row[what].share:.1f} %" if what in row else "" for what in columns]
+            lines.append(f"| {where} | {' | '.join(cells)} |")
+    return lines
+
+
 def every(rates: Iterable[Rate]) -> list[str]:
-    """Write all rates down, table by table."""
-    lines, last = [], ""
-    for rate in sorted(rates, key=lambda rate: rate.table):
-        if rate.table != last:
-            lines += ["", f"| {rate.table} | exam | rate |", "| --- | --- | --- |"]
-        last = rate.table
+    """Write every design of the promise down."""
+    lines = ["", "| error | where | design | rate | exams |", "| --- | --- | --- | --- | --- |"]
+    for rate in sorted(rates, key=lambda rate: (rate.table, rate.what)):
         share = f"{100 * rate.share:.2f} ± {100 * rate.noise:.2f} %"
-        lines.append(f"| {rate.what} | {rate.where} | {share} |")
+        lines.append(f"| {rate.table} | {rate.what} | {rate.where} | {share} | {rate.exams:,} |")
     return lines
 
 
@@ -80,7 +94,7 @@ def main() -> int:
     broken = breaches(rates, judge)
     print("\n".join(broken or [f"No breach: every rate is within 3 errors of {PROMISE}."]), "\n")
     print(
-        "\n".join([*worst(rates), *every(powers), "", *said, *(every(rates) if given.all else [])])
+        "\n".join([*worst(rates), *pivot(powers), "", *said, *(every(rates) if given.all else [])])
     )
     counts = f"{judge.exams:,} exams, {judge.compared:,} different rows judged by compare"
     checked = f"{judge.checked:,} exams judged directly as well"
