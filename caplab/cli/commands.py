@@ -1,4 +1,4 @@
-"""The command line: `caplab doctor`, `fetch`, `score`, `gate`, `sweep` and `claims`."""
+"""The command line: `caplab doctor`, `fetch`, `score`, `exam check`, `gate`, `sweep`, `claims`."""
 
 import argparse
 import os
@@ -77,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
             "--exam", metavar="FILE", help="questions as JSONL (default: classics)"
         )
         command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
+    exam = commands.add_parser("exam", help="work on an exam").add_subparsers(
+        metavar="command", required=True
+    )
+    check = exam.add_parser(
+        "check",
+        help="say what an exam can tell about a model, before it is used",
+        epilog="exit code: 0 nothing to mend, 1 something to mend, 2 failure",
+    )
+    check.add_argument("exam", metavar="FILE", help="questions as JSONL, or a built-in exam")
+    check.add_argument("--model", default="pocket", help="a name or a folder (default: pocket)")
+    check.add_argument("--budget", type=float, default=0.05, help="accepted loss (default: 0.05)")
+    check.set_defaults(run=_exam_check)
     _add_sweep(commands.add_parser("sweep", help="train a grid of recipes, see docs/sweeps.md"))
     claims = commands.add_parser("claims", help="measure each claim of the course in an atlas")
     claims.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
@@ -125,6 +137,16 @@ def _score(options: argparse.Namespace) -> int:
         card.save(options.json)
     print(card)
     return 0
+
+
+def _exam_check(options: argparse.Namespace) -> int:
+    from caplab.measuring.exam_check import check_exam
+    from caplab.models.load import load
+    from caplab.questions.exam import exam
+
+    found = check_exam(exam(options.exam), load(options.model), budget=options.budget)
+    print(found)
+    return 1 if found.problems else 0
 
 
 def _gate(options: argparse.Namespace) -> int:

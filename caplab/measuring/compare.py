@@ -101,16 +101,11 @@ def compare(
 
 def _parts(card: Scorecard, policy: Policy, strict: bool) -> list[tuple[str, str, str, Any]]:
     """List name, capability, tier and questions of each row; the overall rows come last."""
-    kinds, names = np.array(card.kinds), np.array(card.capability)
     parts = []
-    for capability in (*dict.fromkeys(card.capability), OVERALL):
-        inside = (names == capability) | (capability == OVERALL)
-        own = [kind for kind in ("said", "chosen") if (inside & (kinds == kind)).any()]
-        for kind in own:
-            name = f"{capability}, {kind}" if len(own) > 1 else capability
-            tier = WATCHED if capability == OVERALL else policy.tier_of(capability)
-            tier = MUST_KEEP if strict and tier == WATCHED and capability != OVERALL else tier
-            parts.append((name, capability, tier, np.flatnonzero(inside & (kinds == kind))))
+    for name, capability, _, items in card.parts:
+        tier = WATCHED if capability == OVERALL else policy.tier_of(capability)
+        tier = MUST_KEEP if strict and tier == WATCHED and capability != OVERALL else tier
+        parts.append((name, capability, tier, np.array(items)))
     return parts
 
 
@@ -168,9 +163,12 @@ def _judge(evidence: Evidence) -> tuple[str, str]:
 
 def _collapse_note(evidence: Evidence) -> str:
     """Count the answers that are preferred and no longer said."""
-    count, of = int(evidence.collapsed.sum()), int((evidence.old["right"] > 0).sum())
+    convicting = evidence.silenced.any()
+    counted = evidence.silenced if convicting else evidence.collapsed
+    count, of = int(counted.sum()), int((evidence.old["right"] > 0).sum())
     kept = f"under {100 * COLLAPSE:.0f} % of their probability is left"
-    return f"{count} of {of} right answers are preferred, but no longer said ({kept})"
+    note = f"{count} of {of} right answers are preferred, but no longer said ({kept})"
+    return note if convicting else f"{note}; what it says was asked, and decides"
 
 
 def _unknown_note(evidence: Evidence) -> str:
@@ -206,6 +204,12 @@ def _check_same_exam(before: Scorecard, after: Scorecard) -> None:
         raise BadInput(
             f"These scorecards answer different exams: {_differences(before, after)}. "
             f"Score both {before.subject!r} and {after.subject!r} with the same exam."
+        )
+    if before.asked != after.asked:
+        how = {"plain": "plainly", "chat": "through its chat template"}
+        raise BadInput(
+            f"{before.subject!r} was asked {how[before.asked]}, {after.subject!r} "
+            f"{how[after.asked]}. Score both alike: score(..., chat=False) or chat=True."
         )
     if before.groups != after.groups:
         raise BadInput(

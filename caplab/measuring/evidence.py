@@ -13,7 +13,14 @@ from caplab.measuring.intervals import bootstrap, mean_interval, mean_p, sign_fl
 from caplab.measuring.scorecard import Scorecard, per_character
 from caplab.support.errors import BadInput
 
-__all__ = ["COLLAPSE", "Evidence", "is_counted", "no_longer_said", "read_answers"]
+__all__ = [
+    "COLLAPSE",
+    "Evidence",
+    "guessing_explains",
+    "is_counted",
+    "no_longer_said",
+    "read_answers",
+]
 
 SAID = 0.5  # of the probability: an answer that has more than half is what a model says
 COLLAPSE = 0.1  # kept of the whole answer's probability: with less, it is no longer said
@@ -66,8 +73,16 @@ class Evidence:
 
     @cached_property
     def said_differences(self) -> Any:
-        """Return the same where an answer that is no longer said counts as lost."""
-        return self.by_group(self.new["right"] * ~self.collapsed - self.old["right"])
+        """Return the same where an answer that is no longer said counts as lost.
+
+        Not in a capability of which answers are heard: what the model says is known there.
+        """
+        return self.by_group(self.new["right"] * ~self.silenced - self.old["right"])
+
+    @property
+    def silenced(self) -> Any:
+        """Tell which answers are no longer said, as far as nobody listens to what is said."""
+        return self.collapsed & (self.old["heard"] == 0)
 
     @cached_property
     def change(self) -> float:
@@ -99,10 +114,8 @@ class Evidence:
     @property
     def unknown(self) -> bool:
         """Tell whether guessing explains what the base answered."""
-        from scipy.special import bdtrc
-
         right, chance = self.old["right"].sum(), self.old["chance"].mean()
-        return float(bdtrc(right - 1, len(self.old), chance)) > 0.05
+        return guessing_explains(right, len(self.old), chance)
 
     @property
     def kept(self) -> float:
@@ -154,10 +167,20 @@ class Evidence:
         return math.expm1(value) if self.metric == "probability" else float(value)
 
 
+def guessing_explains(right: float, questions: int, chance: float) -> bool:
+    """Tell whether so many right answers are no surprise for one who guesses."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(right - 1, questions, chance)) > 0.05
+
+
 def no_longer_said(before: Scorecard, after: Scorecard) -> list[bool]:
-    """Tell of each question whether its right answer is preferred, but no longer said."""
+    """Tell of each question whether its right answer is preferred, but no longer said.
+
+    Where a capability has spoken questions, their answers tell, and nothing is inferred.
+    """
     old, new = (read_answers(card, "accuracy", before.kinds) for card in (before, after))
-    return [bool(found) for found in _collapsed(old, new)]
+    return [bool(found) for found in _collapsed(old, new) & (old["heard"] == 0)]
 
 
 def _collapsed(old: Any, new: Any) -> Any:
@@ -169,7 +192,7 @@ def _collapsed(old: Any, new: Any) -> Any:
 def read_answers(card: Scorecard, metric: str, kinds: Sequence[str]) -> Any:
     """Return one entry per question: was it right, and how probable was the right answer?"""
     normed = metric == "accuracy_norm"
-    fields = ("right", "share", "log_probability", "chance", "graded", "value")
+    fields = ("right", "share", "log_probability", "chance", "graded", "heard", "value")
     answers = np.zeros(len(card.capability), dtype=[(field, float) for field in fields])
     scores, rights = _scores(card, normed), np.array(card.answer)
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))  # (questions, choices)
@@ -179,6 +202,8 @@ def read_answers(card: Scorecard, metric: str, kinds: Sequence[str]) -> Any:
     right = [found[answer] for found, answer in zip(card.loglikelihoods, rights, strict=True)]
     answers["log_probability"] = np.maximum(right, _SMALLEST)
     answers["graded"] = [said == "said" for said in kinds]
+    heard = {c for c, kind in zip(card.capability, kinds, strict=True) if kind == "said"}
+    answers["heard"] = [capability in heard for capability in card.capability]
     answers["chance"] = [1 / len(found) for found in card.loglikelihoods]
     answers["chance"] *= 1 - answers["graded"]  # nobody guesses the right words
     answers["value"] = answers[_FIELDS.get(metric, "right")]

@@ -49,6 +49,7 @@ class _Item(NamedTuple):
     loglikelihoods: tuple[float, ...]
     characters: tuple[int, ...]  # of each choice
     group: str | None = None  # the document's own `group`, if it has one
+    said: str = ""  # where the answer was written and not chosen
 
     @property
     def line(self) -> str:
@@ -72,6 +73,7 @@ def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
         loglikelihoods=tuple(item.loglikelihoods for item in items),
         characters=tuple(item.characters for item in items),
         group=tuple(item.group for item in items),
+        said=tuple(item.said for item in items) if any(item.said for item in items) else (),
     )
 
 
@@ -91,15 +93,19 @@ def write_samples(
 ) -> None:
     """Write answers as `lm_eval --log_samples` does, each capability as one task.
 
-    Other tools read such files, and this makes them without the harness.
+    Where a capability has choices and spoken questions, the latter are a task `..._said`. Other
+    tools read such files, and this makes them without the harness.
     """
     require_type(exam, Exam, "write_samples needs an Exam")
     require_type(card, Scorecard, "write_samples needs the Scorecard of that exam")
     if exam.fingerprint != card.fingerprint:
         raise BadInput(f"These answers were given to {card.exam!r}, not to {exam.name!r}.")
     make_folder(folder)
-    for task in exam.capabilities:
-        indices = [index for index, name in enumerate(card.capability) if name == task]
+    tasks: dict[tuple[str, bool], list[int]] = {}
+    for index, question in enumerate(exam.questions):
+        tasks.setdefault((question.capability, question.spoken), []).append(index)
+    for (capability, spoken), indices in tasks.items():
+        task = f"{capability}_said" if spoken and (capability, False) in tasks else capability
         lines = [
             json.dumps(_sample(number, exam.questions[index], card, index)) + "\n"
             for number, index in enumerate(indices)
@@ -109,6 +115,8 @@ def write_samples(
 
 def _sample(number: int, question: Question, card: Scorecard, index: int) -> Row:
     """Turn one answer into a line as the harness writes it."""
+    if question.expect:
+        return _spoken_sample(number, question, card, index)
     pairs = [{"arg_0": question.prompt, "arg_1": f" {choice}"} for choice in question.choices]
     nats = [[str(value), "False"] for value in card.loglikelihoods[index]]
     return {
@@ -122,6 +130,23 @@ def _sample(number: int, question: Question, card: Scorecard, index: int) -> Row
         "metrics": ["acc", "acc_norm"],
         "acc": float(card.correct[index]),
         "acc_norm": float(card.correct_norm[index]),
+    }
+
+
+def _spoken_sample(number: int, question: Question, card: Scorecard, index: int) -> Row:
+    """Turn a spoken answer into a line as the harness writes it for `generate_until`."""
+    settings = {"until": [], "do_sample": False, "max_gen_toks": question.max_new_tokens}
+    expected = question.expect.rules if question.expect else {}
+    return {
+        "doc_id": number,
+        "doc": {"prompt": question.asked, "expect": expected, "group": question.group},
+        "target": json.dumps(expected, ensure_ascii=False),
+        "arguments": {"gen_args_0": {"arg_0": question.asked, "arg_1": settings}},
+        "resps": [[card.said[index]]],
+        "filtered_resps": [card.said[index]],
+        "filter": "none",
+        "metrics": ["met"],
+        "met": float(card.correct[index]),
     }
 
 
@@ -309,7 +334,9 @@ def _graded(row: Row, task: str, metric: str | None, file: Path) -> _Item:
     prompt = json.dumps(row["arguments"], sort_keys=True) + str(row["target"])
     nats = (0.0, -math.inf) if row[metric] else (-math.inf, 0.0)
     choices = (f"{metric}: {prompt}", f"not {metric}")
-    return _Item(task, "", choices, 0, nats, (1, 1), _group(row, task))
+    found = row["filtered_resps"]
+    said = found[0] if isinstance(found, list) and found and isinstance(found[0], str) else ""
+    return _Item(task, "", choices, 0, nats, (1, 1), _group(row, task), said)
 
 
 def _group(row: Row, task: str) -> str | None:

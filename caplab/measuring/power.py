@@ -8,7 +8,7 @@ from caplab.measuring.intervals import tails
 from caplab.measuring.policy import BUDGET, CONFIDENCE, check_budget, check_confidence
 from caplab.support.errors import BadInput, as_number, is_count, short_repr
 
-__all__ = ["items_needed", "power"]
+__all__ = ["items_needed", "least_groups", "power"]
 
 _LARGEST_EXAM = 100_000
 _ABSURD = 1e-9  # outcomes that are rarer are left out
@@ -68,6 +68,27 @@ def items_needed(
         reached = _power(middle, drop, budget, alpha, churn) >= power
         few, enough = (few, middle) if reached else (middle, enough)
     return enough
+
+
+def least_groups(lost: int, *, budget: float = BUDGET, confidence: float = CONFIDENCE) -> int:
+    """Return how many groups a row needs to be HELD if `lost` of them are lost and none gained."""
+    check_budget(budget)
+    check_confidence(confidence)
+    if not budget:
+        raise BadInput("budget is 0: no number of groups can exclude every loss.")
+    few, enough = lost, max(8, 2 * lost)
+    while not _is_held(lost, enough, budget, confidence):
+        few, enough = enough, 2 * enough
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        held = _is_held(lost, middle, budget, confidence)
+        few, enough = (few, middle) if held else (middle, enough)
+    return enough
+
+
+def _is_held(lost: int, n: int, budget: float, confidence: float) -> bool:
+    below, _ = tails([-1, 0], np.array([[lost, n - lost]]), -budget)
+    return bool(below[0] <= (1 - confidence) / 2)
 
 
 def _alpha(drop: float, budget: float, confidence: float, capabilities: int) -> float:

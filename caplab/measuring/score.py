@@ -1,9 +1,12 @@
 """`score`: ask a subject every question of an exam, and return its `Scorecard`.
 
 A choice is scored as lm-evaluation-harness scores its `multiple_choice` tasks: by the
-log-likelihood of `" " + choice` after the prompt, summed over its tokens.
+log-likelihood of `" " + choice` after the prompt, summed over its tokens. Of a spoken answer only
+right and wrong is known, and it is written as a choice between the two: 0 nats for the one that it
+is, and -inf for the other.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from caplab.measuring.scorecard import Scorecard
@@ -35,6 +38,7 @@ def score(
     `--apply_chat_template`; `chat=False` asks plainly.
     """
     from caplab.measuring.likelihood import likelihoods
+    from caplab.measuring.speaking import speak
     from caplab.models.chat import uses_chat
     from caplab.models.subject import Subject
 
@@ -43,16 +47,35 @@ def score(
     if batch_size is not None and not is_count(batch_size, 1):
         given = short_repr(batch_size)
         raise BadInput(f"batch_size is a whole number of at least 1, not {given}.")
-    through = uses_chat(subject, chat)
-    found = likelihoods(subject, exam, batch_size, progress=progress, chat=through)
+    through, part = uses_chat(subject, chat), exam.choosing
+    chosen: list[tuple[float, ...]] = []
+    text_losses: tuple[tuple[float, int], ...] = ()
+    if part.questions or part.texts:
+        found = likelihoods(subject, part, batch_size, progress=progress, chat=through)
+        chosen, text_losses = [*found.choices], found.texts
+    said = speak(subject, exam.questions, chat=chat, batch_size=batch_size, progress=progress)
+    left = iter(chosen)
     return Scorecard(
         subject=subject.name,
         exam=exam.name,
         fingerprint=exam.fingerprint,
         capability=tuple(question.capability for question in exam.questions),
-        answer=tuple(question.answer for question in exam.questions),
-        loglikelihoods=found.choices,
-        characters=tuple(tuple(map(len, question.choices)) for question in exam.questions),
-        text_losses=found.texts,
+        answer=tuple(question.answer or 0 for question in exam.questions),
+        loglikelihoods=tuple(
+            graded(question.expect.meets(answer)) if question.expect else next(left)
+            for question, answer in zip(exam.questions, said, strict=True)
+        ),
+        characters=tuple(
+            (1, 1) if question.expect else tuple(map(len, question.choices))
+            for question in exam.questions
+        ),
+        text_losses=text_losses,
         group=tuple(question.group for question in exam.questions),
+        said=tuple(said) if any(question.spoken for question in exam.questions) else (),
+        asked="chat" if through else "plain",
     )
+
+
+def graded(right: bool) -> tuple[float, float]:
+    """Write right or wrong as the log-likelihoods of a choice between the two."""
+    return (0.0, -math.inf) if right else (-math.inf, 0.0)

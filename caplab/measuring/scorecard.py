@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from caplab.questions.exam import Exam
+from caplab.questions.exam import OVERALL, Exam
 from caplab.support.errors import BadInput, as_number, explaining_failure, require_type, short_repr
 from caplab.support.files import read_sealed, write_sealed
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Scorecard"]
-_FORMAT = {"format": "caplab scorecard", "version": 2}
-_READABLE = (1, 2)  # version 1 knew no groups: each of its questions is a group of its own
+_FORMAT = {"format": "caplab scorecard", "version": 3}
+# Version 1 knew no groups: each of its questions is a group of its own. Version 2 kept no answers.
+_READABLE = (1, 2, 3)
+_ASKED = ("plain", "chat")
 
 
 def _is_count(value: Any) -> bool:
@@ -38,6 +40,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
         isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and _is_count(pair[1])
     ),
     "group": lambda name: name is None or isinstance(name, str),
+    "said": lambda answer: isinstance(answer, str),
 }
 
 
@@ -54,6 +57,8 @@ class Scorecard:
     characters: tuple[tuple[int, ...], ...]  # in each choice
     text_losses: tuple[tuple[float, int], ...] = ()  # nats and predicted tokens of each text
     group: tuple[str | None, ...] = ()  # the fact behind each question; none: a group of its own
+    said: tuple[str, ...] = ()  # in the model's own words; empty for a choice
+    asked: str = "plain"  # or through the model's "chat" template
 
     def __post_init__(self) -> None:
         whose = f"The scorecard of {short_repr(self.subject)}"
@@ -80,6 +85,10 @@ class Scorecard:
             raise BadInput(f"{whose} has no questions.")
         if len(self.group) not in (0, len(shape)):
             raise BadInput(f"{whose} does not have one group per item.")
+        if len(self.said) not in (0, len(shape)):
+            raise BadInput(f"{whose} does not have one answer per item among those that it said.")
+        if self.asked not in _ASKED:
+            raise BadInput(f"{whose} was asked {short_repr(self.asked)}, not one of {_ASKED}.")
 
     @property
     def questions(self) -> list[tuple[Any, ...]]:
@@ -101,6 +110,22 @@ class Scorecard:
         return [
             "said" if {*found} == {0.0, -math.inf} else "chosen" for found in self.loglikelihoods
         ]
+
+    @property
+    def parts(self) -> list[tuple[str, str, str, list[int]]]:
+        """List name, capability, kind and items of each row that is judged; overall comes last.
+
+        What is said and what is chosen never share a row: a loss in one would hide in the other.
+        """
+        kinds, found = self.kinds, []
+        for capability in (*dict.fromkeys(self.capability), OVERALL):
+            items = [n for n, name in enumerate(self.capability) if capability in (name, OVERALL)]
+            own = {kind: [n for n in items if kinds[n] == kind] for kind in ("said", "chosen")}
+            own = {kind: inside for kind, inside in own.items() if inside}
+            for kind, inside in own.items():
+                name = f"{capability}, {kind}" if len(own) > 1 else capability
+                found.append((name, capability, kind, inside))
+        return found
 
     @property
     def chosen(self) -> list[int]:
@@ -141,6 +166,15 @@ class Scorecard:
         return {name: right / n for name, (right, n) in self._counts().items()}
 
     @property
+    def by_kind(self) -> dict[str, float]:
+        """Return the accuracy of what was "said" and of what was "chosen", as far as asked."""
+        pairs = list(zip(self.kinds, self.correct, strict=True))
+        return {
+            kind: _mean([right for each, right in pairs if each == kind])
+            for kind in dict.fromkeys(self.kinds)
+        }
+
+    @property
     def smooth(self) -> float:
         """Return the mean probability of the right choice: it moves before the accuracy does."""
         return _mean(self.probability)
@@ -151,6 +185,15 @@ class Scorecard:
         nats, tokens = (sum(column) for column in zip((0.0, 0), *self.text_losses, strict=True))
         return nats / tokens if tokens else math.nan
 
+    def given(self, exam: Exam) -> list[str]:
+        """Return the answers: what was said, or the choice that is the likeliest."""
+        said = self.said or ("",) * len(self.answer)
+        triples = zip(exam.questions, said, self.chosen, strict=True)
+        return [
+            answer if question.spoken else question.choices[best]
+            for question, answer, best in triples
+        ]
+
     def to_pandas(self, exam: Exam | None = None) -> "pd.DataFrame":
         """Return one row per item; with its exam, the questions stand beside the answers."""
         import pandas as pd
@@ -160,10 +203,11 @@ class Scorecard:
             raise BadInput(f"These answers were given to {self.exam!r}, not to {exam.name!r}.")
         columns: dict[str, Any] = {"capability": self.capability, "group": self.groups}
         if exam is not None:
-            columns["prompt"] = [question.prompt for question in exam.questions]
-            columns["expected"] = [question.choices[question.answer] for question in exam.questions]
-            pairs = zip(exam.questions, self.chosen, strict=True)
-            columns["given"] = [question.choices[best] for question, best in pairs]
+            columns["prompt"] = [question.asked for question in exam.questions]
+            columns["expected"] = [question.right for question in exam.questions]
+            columns["given"] = self.given(exam)
+        elif self.said:
+            columns["said"] = self.said
         names = ("answer", "chosen", "correct", "correct_norm", "probability", "loglikelihoods")
         return pd.DataFrame(columns | {name: getattr(self, name) for name in names})
 
@@ -190,10 +234,10 @@ class Scorecard:
         """Yield name, items, accuracy and its interval, for each capability and for all."""
         from caplab.measuring.intervals import wilson
 
-        counts = self._counts()
-        total = (sum(self.correct), len(self.answer))
-        for name, (right, n) in [*counts.items(), ("overall", total)]:
-            yield name, n, right / n, *wilson(right, n)
+        correct = self.correct
+        for name, _, _, items in self.parts:
+            found = [correct[n] for n in items]
+            yield name, len(found), _mean(found), *wilson(sum(found), len(found))
 
     def _footer(self) -> str:
         """Name the language loss, where there is one."""
@@ -203,12 +247,13 @@ class Scorecard:
         )
 
     def __repr__(self) -> str:
-        width = max(len(name) for name in ("capability", *self.capability))
+        rows = list(self._rows())
+        width = max(len(name) for name in ("capability", *(row[0] for row in rows)))
         lines = [
             f"Scorecard: {self.subject} on {self.exam}",
             f"{'capability':{width}}     n  accuracy  95 % interval",
         ]
-        for name, n, share, low, high in self._rows():
+        for name, n, share, low, high in rows:
             lines.append(f"{name:{width}} {n:5}  {share:8.3f}  {low:.3f} to {high:.3f}")
         return "\n".join([*lines, self._footer()]).rstrip()
 

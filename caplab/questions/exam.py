@@ -1,13 +1,12 @@
-"""What a model is asked: questions with several choices and texts, collected in an exam."""
+"""What a model is asked: questions and texts, collected in an exam."""
 
 import json
 import math
 import os
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import InitVar, dataclass, fields, replace
 from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
@@ -15,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from caplab.questions.question import LANGUAGE, OVERALL, Question, Text, refuse_if
 from caplab.support.errors import (
     BadInput,
     did_you_mean,
@@ -23,125 +23,26 @@ from caplab.support.errors import (
     require_type,
     short_repr,
 )
-from caplab.support.files import as_path, parse_rows, read_jsonl, write_atomically
-from caplab.support.text import has_lone_surrogate
+from caplab.support.files import as_path, from_json, parse_rows, read_jsonl, write_atomically
 
-__all__ = ["Exam", "Question", "Text", "exam"]
+__all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
-LANGUAGE = "language"
-OVERALL = "overall"  # the row of all questions, in every table
 BUILT_IN = ("classics", "task")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-# ---------------------------------------------------------------- questions and texts
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt, the choices of which one is right, and the capability that it tests.
-
-    Questions of one `group`, such as phrasings of one fact, rise and fall together and count as one
-    piece of evidence; a question without a group is a group of its own.
-    """
-
-    capability: str
-    prompt: str
-    choices: tuple[str, ...]
-    answer: int
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.choices, list):
-            object.__setattr__(self, "choices", tuple(self.choices))
-        _refuse_if(_question_problems(self))
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text on which the language loss is measured; its capability is always `language`."""
-
-    capability: str
-    text: str
-
-    def __post_init__(self) -> None:
-        wrong = f'the capability of a text is "{LANGUAGE}", not {self.capability!r}'
-        problems = [] if self.capability == LANGUAGE else [wrong]
-        _refuse_if([*problems, *_text_problems("text", self.text)])
-
-
-def _refuse_if(problems: Iterable[str]) -> None:
-    """Raise one error that lists all problems of an item, if there are any."""
-    if found := list(problems):
-        raise BadInput("; ".join(found))
-
-
-def _question_problems(question: Question) -> Iterator[str]:
-    """Find all problems of a question."""
-    yield from _text_problems("capability", question.capability)
-    if question.capability == LANGUAGE:
-        yield f'the capability "{LANGUAGE}" is reserved for texts: give the question another one'
-    if isinstance(question.capability, str) and _CONTROL.search(question.capability):
-        yield f"capability contains a line break or control character ({question.capability!a:.80})"
-    if question.capability == OVERALL:
-        yield f'"{OVERALL}" is the row of all questions: give the capability another name'
-    if question.group is not None:
-        yield from _text_problems("group", question.group)
-    yield from _text_problems("prompt", question.prompt)
-    if not isinstance(question.choices, tuple):
-        yield f"choices must be a list of strings, not {short_repr(question.choices)}"
-        return
-    yield from _choice_problems(question.choices)
-    yield from _answer_problems(question.answer, len(question.choices))
-
-
-def _choice_problems(choices: tuple[Any, ...]) -> Iterator[str]:
-    """Find the problems of the choices."""
-    if len(choices) < 2:
-        yield f"a question needs at least two choices, and this one has {len(choices)}"
-    for number, choice in enumerate(choices):
-        yield from _text_problems(f"choice {number}", choice)
-        if isinstance(choice, str) and choice[:1].isspace() and choice.strip():
-            yield f"choice {number} ({choice!r}) begins with a space: score adds it itself"
-    for choice, times in Counter(map(repr, choices)).items():
-        if times > 1:
-            yield f"choice {choice:.80} appears {times} times"
-
-
-def _answer_problems(answer: Any, count: int) -> Iterator[str]:
-    """Find the problem of the number of the right choice."""
-    if type(answer) is not int:  # True would be choice 1
-        yield (
-            "answer must be the number of the right choice, counted from 0, "
-            f"not {short_repr(answer)}"
-        )
-    elif not 0 <= answer < count:
-        numbered = f"the choices are numbered 0 to {count - 1}"
-        yield f"answer {short_repr(answer)} is out of range: {numbered}"
-
-
-def _text_problems(what: str, text: Any) -> Iterator[str]:
-    """Find the problem of a string; `what` names it in the message."""
-    if not isinstance(text, str):
-        yield f"{what} must be a string, not {short_repr(text)}"
-    elif not text.strip():
-        yield f"{what} is empty"
-    elif has_lone_surrogate(text):
-        yield f"{what} contains a lone surrogate, half a character ({text!a:.80})"
-
-
-# ---------------------------------------------------------------- exams
 
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions of several capabilities, and texts for the language loss."""
+    """Questions of several capabilities, and texts for the language loss.
+
+    `max_new_tokens` is how long a spoken answer may be, for questions that do not say so.
+    """
 
     questions: tuple[Question, ...]
     texts: tuple[Text, ...] = ()
     name: str = "exam"
+    max_new_tokens: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, max_new_tokens: int | None) -> None:
         for items in ("questions", "texts"):
             require_type(getattr(self, items), Iterable, f"An exam takes a list of {items}")
             object.__setattr__(self, items, tuple(getattr(self, items)))
@@ -153,6 +54,8 @@ class Exam:
                 raise BadInput(
                     f"An exam takes {kind.__name__}s here, not {short_repr(strangers[0])}."
                 )
+        if max_new_tokens is not None:
+            object.__setattr__(self, "questions", tuple(_within(self.questions, max_new_tokens)))
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -178,8 +81,18 @@ class Exam:
 
         Groups do not count: they change no answer, and scorecards carry them.
         """
-        plain = Exam(tuple(replace(each, group=None) for each in self.questions), self.texts)
-        return sha256("".join(plain._lines()).encode()).hexdigest()[:16]
+        plain = [replace(question, group=None) for question in self.questions]
+        return sha256("".join(_lines(plain, self.texts)).encode()).hexdigest()[:16]
+
+    @cached_property
+    def choosing(self) -> "Exam":
+        """Return the questions with choices, perhaps none, and the texts."""
+        if not any(question.spoken for question in self.questions):
+            return self
+        part = object.__new__(Exam)  # an exam by itself needs a question
+        kept = tuple(question for question in self.questions if not question.spoken)
+        vars(part).update(questions=kept, texts=self.texts, name=self.name)
+        return part
 
     def subset(self, capability: str) -> "Exam":
         """Keep the questions of one capability, and no texts."""
@@ -212,16 +125,7 @@ class Exam:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the exam as JSONL, the format that `exam` reads."""
-        write_atomically(path, "".join(self._lines()))
-
-    def _lines(self) -> Iterator[str]:
-        """Write each item as one line of JSONL; a group only where there is one."""
-        items: tuple[Question | Text, ...] = (*self.questions, *self.texts)
-        for item in items:
-            line = asdict(item)
-            if line.get("group", "") is None:
-                del line["group"]
-            yield json.dumps(line, ensure_ascii=False) + "\n"
+        write_atomically(path, "".join(_lines(self.questions, self.texts)))
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -231,6 +135,20 @@ class Exam:
         tested = ", ".join(f"{name} {count}" for name, count in counts.items())
         texts = f", texts: {len(self.texts)}" if self.texts else ""
         return f"Exam {self.name}: {len(self)} questions ({tested}){texts}"
+
+
+def _lines(questions: Iterable[Question], texts: Iterable[Text]) -> Iterator[str]:
+    """Write each item as one line of JSONL."""
+    items: list[Question | Text] = [*questions, *texts]
+    for item in items:
+        yield json.dumps(item.as_line(), ensure_ascii=False) + "\n"
+
+
+def _within(questions: Iterable[Question], max_new_tokens: int) -> Iterator[Question]:
+    """Limit the spoken answers to questions that do not say how long one may be."""
+    for question in questions:
+        unlimited = question.spoken and question.max_new_tokens is None
+        yield replace(question, max_new_tokens=max_new_tokens) if unlimited else question
 
 
 def _shares(n: int, sizes: list[int]) -> list[int]:
@@ -246,9 +164,11 @@ def _shares(n: int, sizes: list[int]) -> list[int]:
 def exam(source: str | os.PathLike[str] = "classics") -> Exam:
     """Read an exam: the built-in `"classics"` or `"task"`, or your own JSONL or Parquet file.
 
-    A line is a question, `{"capability": ..., "prompt": ..., "choices": [...], "answer": 0}`, or a
-    text for the language loss, `{"capability": "language", "text": ...}`. A question may name the
-    `"group"` that it belongs to, such as the fact behind several phrasings.
+    A line is a question of choices, `{"capability": ..., "prompt": ..., "choices": [...], "answer":
+    0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
+    or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name
+    the `"group"` that it belongs to, such as the fact behind several phrasings, and have
+    `"messages"` instead of a prompt. In a Parquet file `expect` may be such an object or its JSON.
     """
     require_type(source, (str, os.PathLike), "An exam is named by a string or a path")
     name = os.fspath(source)
@@ -263,6 +183,7 @@ def _built_in(name: str) -> Exam:
 
 _LINE_FORMAT = (
     'A line is {"capability": "capitals", "prompt": "...", "choices": ["...", "..."], "answer": 0} '
+    'or {"capability": "capitals", "prompt": "...", "expect": {"contains": ["Paris"]}} '
     'or {"capability": "language", "text": "..."}.'
 )
 
@@ -288,7 +209,30 @@ def _parquet_rows(path: Path) -> list[Any]:
         raise BadInput(f"There is no exam {path}.")
     with explaining_failure(f"{path} is not a Parquet file"):
         rows = parquet.read_table(as_path(path)).to_pylist()
-    return [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return [_parquet_row(row) for row in rows]
+
+
+def _parquet_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Read a row as a line of JSONL: without empty cells, whole numbers as such.
+
+    A column of numbers with empty cells is written as floats, and a column of unlike objects
+    perhaps as their JSON.
+    """
+    found: dict[str, Any] = _without_empty(row)
+    for key in {"answer", "max_new_tokens"} & found.keys():
+        whole = isinstance(found[key], float) and found[key].is_integer()
+        found[key] = int(found[key]) if whole else found[key]
+    if isinstance(found.get("expect"), str):
+        found["expect"] = from_json(found["expect"])
+    return found
+
+
+def _without_empty(cell: Any) -> Any:
+    """Leave out the empty cells of a row, also those inside an object."""
+    if not isinstance(cell, dict):
+        return cell
+    empty = {key for key, value in cell.items() if value is None or value != value}
+    return {key: _without_empty(value) for key, value in cell.items() if key not in empty}
 
 
 def _parse(row: Any) -> Question | Text:
@@ -297,12 +241,24 @@ def _parse(row: Any) -> Question | Text:
         raise BadInput(f"this is not a JSON object but {json.dumps(row)[:40]}")
     kind: type[Question] | type[Text] = Text if "text" in row else Question
     wanted = [item.name for item in fields(kind)]
-    needed = [item.name for item in fields(kind) if item.default is MISSING]
+    needed = ["capability", "text"] if kind is Text else _needed(row)
     missing = [f"{key!r} is missing" for key in needed if key not in row]
     unknown = [
         f"unknown key {short_repr(key)}.{did_you_mean(key, wanted)}"
         for key in row
         if key not in wanted
     ]
-    _refuse_if(missing + unknown)
+    refuse_if(missing + unknown)
     return kind(**row)
+
+
+def _needed(row: dict[str, Any]) -> list[str]:
+    """List the keys that a question's line has to have."""
+    asked = "messages" if "messages" in row else "prompt"
+    if "expect" in row:
+        return ["capability", asked]
+    return [
+        "capability",
+        asked,
+        *(("choices", "answer") if {"choices", "answer"} & {*row} else ["choices (or expect)"]),
+    ]

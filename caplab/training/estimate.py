@@ -27,6 +27,7 @@ _BYTES = {"full": 20, "lora": 8}  # per weight: base, copy; for full also gradie
 _LIBRARIES = 0.7e9  # bytes
 _MOVED = 32  # bytes that the optimiser moves per weight and step
 _BANDWIDTH = 1e10  # bytes per second, as on slow laptops
+_ANSWER = 400  # characters' worth of a spoken answer: its tokens are written one at a time
 _CHARACTERS = 4  # per token, roughly, in any language with an alphabet
 
 
@@ -99,7 +100,9 @@ def _forward_seconds(subject: Subject, batch: int, length: int) -> float:
 
 def _tokens_read(exam: Exam) -> float:
     """Count the tokens that a run reads for an exam: all of it twice, and a sample per point."""
-    characters = sum(len(q.prompt) + sum(map(len, q.choices)) for q in exam.questions)
+    characters = sum(
+        len(q.asked) + (_ANSWER if q.spoken else sum(map(len, q.choices))) for q in exam.questions
+    )
     times = 2 + _POINTS * min(1.0, _SAMPLE / 2 / len(exam))
     return times * characters / _CHARACTERS
 

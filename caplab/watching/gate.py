@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from caplab.measuring.compare import compare
-from caplab.measuring.evidence import no_longer_said
 from caplab.measuring.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval
+from caplab.measuring.lost import Lost, lost_answers
 from caplab.measuring.policy import Policy
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
 from caplab.measuring.score import score
@@ -22,7 +22,6 @@ from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, require_type
 from caplab.support.files import as_path, check_target, remove, write_atomically
-from caplab.support.text import format_number
 from caplab.watching.gate_summaries import junit, markdown
 
 __all__ = [
@@ -60,24 +59,16 @@ class Decision:
     def lost(self) -> list[tuple[Question, str]]:
         """Return each question that was lost, with the answer that it gets now.
 
-        Wrong answers come first, then right ones that are preferred, but no longer said.
+        Spoken answers come first, then choices, then right ones that are no longer said.
         """
+        return [(lost.question, lost.now) for lost in self.lost_answers]
+
+    @property
+    def lost_answers(self) -> list[Lost]:
+        """Return the same with the answer that each question got before."""
         if self.exam is None or self.exam.fingerprint != self.before.fingerprint:
             return []
-        questions, chosen = self.exam.questions, self.after.chosen
-        wrong = [
-            (question, question.choices[now])
-            for question, right, now in zip(questions, self.before.correct, chosen, strict=True)
-            if right and now != question.answer
-        ]
-        was, now = self.before.probability, self.after.probability
-        unsaid = no_longer_said(self.before, self.after)
-        silent = [
-            (question, f"{question.choices[question.answer]} ({_fell(was[n], now[n])})")
-            for n, question in enumerate(questions)
-            if unsaid[n]
-        ]
-        return wrong + silent
+        return lost_answers(self.before, self.after, self.exam)
 
     def save_json(self, path: Source) -> None:
         """Write the decision as JSON: verdict, exit code, sentence and every row."""
@@ -95,16 +86,16 @@ class Decision:
         from caplab.watching.gate_page import page
 
         code, fingerprint = self.exit_code, self.before.fingerprint
-        html = page(self.report, self.lost, exit_code=code, fingerprint=fingerprint)
+        html = page(self.report, self.lost_answers, exit_code=code, fingerprint=fingerprint)
         write_atomically(path, html)
 
     def save_markdown(self, path: Source) -> None:
         """Write the decision as Markdown, for a pull request."""
-        write_atomically(path, markdown(self.report, self.lost))
+        write_atomically(path, markdown(self.report, self.lost_answers))
 
     def append_markdown(self, path: Source) -> None:
         """Append the same to a file that others write, too, such as GitHub's job summary."""
-        _append(path, f"\n{markdown(self.report, self.lost)}")
+        _append(path, f"\n{markdown(self.report, self.lost_answers)}")
 
     def save_junit(self, path: Source) -> None:
         """Write the decision as JUnit XML, for a CI server."""
@@ -112,11 +103,6 @@ class Decision:
 
     def __repr__(self) -> str:
         return f"{self.report!r}\n\nGate: {self.report.verdict}, exit code {self.exit_code}."
-
-
-def _fell(was: float, now: float) -> str:
-    """Say how far the probability of an answer fell that is preferred, but no longer said."""
-    return f"preferred, but said with {format_number(now)} where it was {format_number(was)}"
 
 
 def gate(

@@ -3,11 +3,11 @@
 from base64 import b64encode
 from html import escape
 
+from caplab.measuring.lost import Lost
 from caplab.measuring.policy import ADVISORY, MUST_KEEP
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
 from caplab.plots.picture import Picture
 from caplab.plots.scorecards import before_after
-from caplab.questions.exam import Question
 from caplab.support import __version__
 from caplab.support.colours import DARK_VERDICTS, VERDICTS
 from caplab.support.text import format_number, join_words
@@ -29,6 +29,7 @@ img { max-width: 100%; min-width: 44em; height: auto; }
 table { border-collapse: collapse; }
 td, th { padding: .2em .6em; text-align: left; vertical-align: top; }
 .wide { overflow-x: auto; }
+.answer { white-space: pre-wrap; }
 pre { margin: 0; white-space: pre-wrap; font-size: .9em; }
 """
 # Older browsers know no `light-dark` and keep the colour before it.
@@ -38,9 +39,7 @@ _STYLE += "".join(
 )
 
 
-def page(
-    report: Report, lost: list[tuple[Question, str]], *, exit_code: int, fingerprint: str
-) -> str:
+def page(report: Report, lost: list[Lost], *, exit_code: int, fingerprint: str) -> str:
     """Write the whole page."""
     verdict = f'<span class="{report.verdict}">{report.verdict}</span>'
     title = f"{report.verdict}: {report.before} -> {report.after}"
@@ -81,21 +80,26 @@ def _rules(report: Report) -> str:
     return said
 
 
-def _lost(lost: list[tuple[Question, str]]) -> list[str]:
-    """List the questions that were lost, each with the answer that it gets now."""
+def _lost(lost: list[Lost]) -> list[str]:
+    """List the questions that were lost, each with the answers then and now."""
     if not lost:
         return []
     shown = f", the first {_MOST_LOST}" if len(lost) > _MOST_LOST else ""
     return [
         f"<h2>Lost: {len(lost)} questions{shown}</h2>",
-        '<div class="wide"><table><thead><tr><th>capability</th><th>question</th><th>right</th>'
+        '<div class="wide"><table><thead><tr><th>capability</th><th>question</th><th>was</th>'
         "<th>now</th></tr></thead><tbody>",
-        *(_lost_row(question, now) for question, now in lost[:_MOST_LOST]),
+        *map(_lost_row, lost[:_MOST_LOST]),
         "</tbody></table></div>",
     ]
 
 
-def _lost_row(question: Question, now: str) -> str:
-    texts = (question.capability, question.prompt, question.choices[question.answer], now)
-    name, asked, right, given = map(escape, texts)
-    return f"<tr><td>{name}</td><td><pre>{asked}</pre></td><td>{right}</td><td>{given}</td></tr>"
+def _lost_row(lost: Lost) -> str:
+    """Write the question and both answers; what was expected shows up under the mouse."""
+    question = lost.question
+    texts = (question.capability, question.asked, question.right, lost.was, lost.now or "(nothing)")
+    name, asked, right, was, now = map(escape, texts)
+    return (
+        f'<tr title="{right}"><td>{name}</td><td><pre>{asked}</pre></td>'
+        f'<td class="answer" dir="auto">{was}</td><td class="answer" dir="auto">{now}</td></tr>'
+    )

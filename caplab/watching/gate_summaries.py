@@ -4,8 +4,8 @@ import re
 from html import escape
 from xml.etree import ElementTree
 
+from caplab.measuring.lost import Lost
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report, Row
-from caplab.questions.exam import Question
 from caplab.support.text import format_number
 
 __all__ = ["junit", "markdown"]
@@ -21,7 +21,7 @@ _NO_XML = re.compile(
 )  # XML 1.0 has no NUL
 
 
-def markdown(report: Report, lost: list[tuple[Question, str]]) -> str:
+def markdown(report: Report, lost: list[Lost]) -> str:
     """Write a table of the rows, and three of the lost answers beside what they were."""
     lines = [
         f"### {_MARKS[report.verdict]} {report.verdict}: {_text(report.exam)}",
@@ -41,7 +41,7 @@ def markdown(report: Report, lost: list[tuple[Question, str]]) -> str:
             "| question | was | now |",
             "| --- | --- | --- |",
         ]
-        lines += [_lost(question, now) for question, now in lost[:_SHOWN]]
+        lines += map(_lost, lost[:_SHOWN])
         lines.append("")
     return "\n".join([*lines, f"<sub>{_text(report.conditions)}</sub>", ""])
 
@@ -64,8 +64,8 @@ def _row(report: Report, row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _lost(question: Question, now: str) -> str:
-    cells = (question.prompt, question.choices[question.answer], now)
+def _lost(lost: Lost) -> str:
+    cells = (lost.question.asked, lost.was, lost.now or "(nothing)")
     return f"| {' | '.join(_text(cell) for cell in cells)} |"
 
 

@@ -1,5 +1,6 @@
 """The command `caplab`: how it starts, what it offers and how it ends."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -30,10 +31,13 @@ def test_without_a_command_it_lists_them(capsys):
     assert "command" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["fetch", "score", "gate", "sweep", "claims", "doctor"])
+COMMANDS = ["fetch", "score", "exam check", "gate", "sweep", "claims", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"usage: caplab {command}" in capsys.readouterr().out
 
@@ -68,3 +72,13 @@ def test_a_failure_has_its_exit_code(monkeypatch, raised, code):
 
     monkeypatch.setattr(commands, "_doctor", fail)
     assert main(["doctor"]) == code
+
+
+def test_exam_check_tells_by_its_exit_code(tmp_path, capsys):
+    assert main(["exam", "check", "classics"]) == 0
+    assert "Nothing to mend." in capsys.readouterr().out
+    asked = {"capability": "loose", "prompt": "Question:", "expect": {"matches": "."}}
+    (tmp_path / "loose.jsonl").write_text(json.dumps(asked), encoding="utf-8")
+    assert main(["exam", "check", str(tmp_path / "loose.jsonl"), "--model", "pocket"]) == 1
+    assert "expectations can hardly be missed" in capsys.readouterr().out
+    assert main(["exam", "check", str(tmp_path / "none.jsonl")]) == 2

@@ -167,6 +167,24 @@ def exam():
     )
 
 
+SPOKEN = Exam(
+    questions=tuple(
+        Question("capitals", prompt, expect=expect, max_new_tokens=limit)
+        for prompt, expect, limit in (
+            ("What is the capital of France?", {"contains": ["Paris", "a"]}, None),
+            ("The capital of Italy is", {"equals": "Rome"}, 20),
+            ("Question: What is 2+2?\nAnswer:", {"number": 4}, 40),
+            ("A dog", {"contains": "woof", "max_words": 3}, None),
+            ("How do you boil water? Heat it in a pot until it bubbles.", {"matches": "pot"}, 3),
+            ("Put", {"starts_with": "the", "not": {"contains": "shelf"}}, None),
+            ("The opposite of hot is", {"json": True}, None),
+            ("Paris \u2603 \u05e9\u05dc\u05d5\u05dd", {"contains_all": ["is", "the"]}, 50),
+        )
+    ),
+    name="spoken",
+)
+
+
 @torch.no_grad()
 def naive(who, asked):
     """Score one choice at a time, straight from the definition."""

@@ -151,6 +151,48 @@ def test_a_loss_in_what_is_said_does_not_hide_behind_choices():
     assert report.verdict == "UNDERPOWERED"
 
 
+def silenced(said_lost=0):
+    """Choices whose right answers are no longer said, beside spoken questions, and without any."""
+    before, after = mixed(said_lost)
+    faint = [[nats - 5 for nats in row] for row in after.loglikelihoods[150:]]
+    return before, replace(after, loglikelihoods=(*after.loglikelihoods[:150], *map(tuple, faint)))
+
+
+def test_collapse_is_a_note_where_answers_are_heard():
+    report = compare(*silenced())
+    row = report["capitals, chosen"]
+    assert row.collapsed == 150
+    assert (row.verdict, report["overall, chosen"].verdict) == ("HELD", "HELD")
+    assert row.note.endswith(
+        "no longer said (under 10 % of their probability is left); what it "
+        "says was asked, and decides"
+    )
+    assert report.verdict == "HELD"
+
+
+def test_collapse_convicts_where_nobody_listens():
+    before, after = silenced()
+    names = ("sums",) * 150
+    before, after = (replace(c, capability=c.capability[:150] + names) for c in (before, after))
+    report = compare(before, after)
+    assert report["capitals"].verdict == "HELD"
+    assert report["sums"].verdict == "REGRESSED"
+    assert report["overall, chosen"].verdict == "REGRESSED"
+
+
+def test_what_is_said_convicts_alone():
+    report = compare(*mixed(60))
+    assert report["capitals, said"].verdict == "REGRESSED"
+    assert report["capitals, chosen"].verdict == "HELD"
+    assert report.verdict == "REGRESSED"
+
+
+def test_cards_asked_differently_are_refused():
+    before, after = pair(4)
+    with pytest.raises(BadInput, match=r"was asked plainly, 'pocket' through its chat template"):
+        compare(before, replace(after, asked="chat"))
+
+
 def test_written_answers_have_no_level_of_chance():
     sizes = {"capitals": 80}
     before, after = spoken(np.arange(80) < 8, sizes), spoken(np.arange(80) < 8, sizes)

@@ -4,7 +4,7 @@ from answers_made import pair
 from scipy.stats import binom
 
 from caplab.measuring.compare import compare
-from caplab.measuring.power import items_needed, power
+from caplab.measuring.power import items_needed, least_groups, power
 from caplab.support.errors import BadInput
 
 
@@ -64,3 +64,15 @@ def test_harmless_churn_is_held():
 def test_impossible_plans_are_refused(arguments, message):
     with pytest.raises(BadInput, match=message):
         items_needed(**arguments)
+
+
+@pytest.mark.parametrize(("lost", "groups"), [(0, 72), (1, 110), (2, 142)])
+def test_the_least_groups_are_those_of_compare(lost, groups):
+    assert least_groups(lost) == groups
+    assert compare(*pair(groups, lost)).overall.verdict == "HELD"
+    assert compare(*pair(groups - 1, lost)).overall.verdict == "UNDERPOWERED"
+
+
+def test_no_budget_needs_no_end_of_groups():
+    with pytest.raises(BadInput, match="no number of groups"):
+        least_groups(0, budget=0)

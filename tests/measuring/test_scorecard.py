@@ -60,7 +60,7 @@ def test_a_scorecard_loads_as_it_was_saved(tmp_path):
         ("{}", "no seal, and its format is None"),
         ('{"format": "caplab gate 1"}', "no seal, and its format is 'caplab gate 1'"),
         ({"format": "caplab report", "version": 1}, "marked .*caplab report"),
-        ({"format": "caplab scorecard", "version": 3}, "'version': 3"),
+        ({"format": "caplab scorecard", "version": 4}, "'version': 4"),
         ({"format": "caplab scorecard", "version": 1}, "missing 7 required"),
     ],
 )
@@ -131,6 +131,60 @@ def test_version_1_is_read_without_groups(tmp_path):
     read = Scorecard.load(tmp_path / "old.json")
     assert read == card()
     assert len(set(read.groups)) == len(read.answer)
+
+
+def heard(**changes):
+    """A scorecard of two choices and two spoken answers, one of each right."""
+    wrong, right = (-math.inf, 0.0), (0.0, -math.inf)
+    known = {
+        "answer": (0, 1, 0, 0),
+        "loglikelihoods": ((-1.0, -2.0), (-1.0, -2.0), right, wrong),
+        "characters": ((5, 4), (5, 4), (1, 1), (1, 1)),
+        "said": ("", "", "It is 4.", "\u200f<b>Click\x00"),
+    }
+    return card(**known | changes)
+
+
+def test_spoken_answers_count_as_choices_do():
+    found = heard()
+    assert found.kinds == ["chosen", "chosen", "said", "said"]
+    assert found.correct == found.correct_norm == [True, False, True, False]
+    assert found.by_kind == {"chosen": 0.5, "said": 0.5}
+    assert card().by_kind == {"chosen": 0.5}
+    assert found.accuracy == 0.5
+    assert not any(math.isnan(value) for value in found.probability)
+
+
+def test_said_and_chosen_have_rows_of_their_own():
+    rows = [line[:18].rstrip() for line in repr(heard()).splitlines()[2:-1]]
+    both = [f"{name}, {kind}" for name in ("capitals", "overall") for kind in ("said", "chosen")]
+    assert rows == [*both[:2], "arithmetic", *both[2:]]
+
+
+def test_answers_are_saved_letter_for_letter(tmp_path):
+    heard(asked="chat").save(tmp_path / "card.json")
+    assert Scorecard.load(tmp_path / "card.json") == heard(asked="chat")
+
+
+def test_version_2_is_read_without_answers(tmp_path):
+    stamp = {"format": "caplab scorecard", "version": 2}
+    old = {key: value for key, value in asdict(card()).items() if key not in ("said", "asked")}
+    write_sealed(tmp_path / "old.json", stamp | old)
+    assert Scorecard.load(tmp_path / "old.json") == card()
+    assert card().asked == "plain"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"said": ("", "")}, "one answer per item among those that it said"),
+        ({"said": (1, 2, 3, 4)}, "1 among its said"),
+        ({"asked": "loudly"}, "was asked 'loudly'"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(BadInput, match=message):
+        heard(**changes)
 
 
 def test_one_group_per_item():

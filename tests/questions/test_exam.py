@@ -265,3 +265,126 @@ def test_the_world_groups_its_facts():
         groups[question.capability].add(question.group)
     assert "France" in groups["capitals"]
     assert len(groups["opposites"]) == 33  # of 40 questions: seven pairs are asked both ways
+
+
+# ---------------------------------------------------------------- spoken questions, conversations
+
+PARIS = {"contains": ["Paris"]}
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": "4"},
+    {"role": "user", "content": "The capital of France?"},
+]
+
+
+def spoken_line(**changes):
+    return line(choices=None, answer=None, expect=PARIS) | changes
+
+
+def test_spoken_questions_and_conversations_are_read(written, tmp_path):
+    path = written(
+        line(),
+        spoken_line(group="France", max_new_tokens=5),
+        line(prompt=None, messages=CHAT),
+        spoken_line(messages=CHAT) | {"prompt": ""},
+        line(choices=["的", "地"], joined=True),
+    )
+    found = exam(path)
+    assert [q.spoken for q in found.questions] == [False, True, False, True, False]
+    assert [dict(turn) for turn in found.questions[2].messages] == CHAT
+    assert found.questions[3].asked == "The capital of France?"
+    assert found.questions[1].right == "contains Paris"
+    assert len({*found.questions}) == 5
+    found.save(tmp_path / "again.jsonl")
+    assert exam(tmp_path / "again.jsonl").questions == found.questions
+    assert exam(tmp_path / "again.jsonl").fingerprint == found.fingerprint
+    assert pickle.loads(pickle.dumps(found)).fingerprint == found.fingerprint
+
+
+def test_lines_without_new_keys_keep_their_bytes(tmp_path, root):
+    for name, fingerprint in (("classics", "63cb7cb8269b026e"), ("task", "3bfeb81d37dc9273")):
+        assert exam(name).fingerprint == fingerprint
+        exam(name).save(tmp_path / "saved.jsonl")
+        shipped = (root / f"caplab/assets/{name}.jsonl").read_bytes()
+        assert (tmp_path / "saved.jsonl").read_bytes() == shipped
+
+
+def test_new_keys_change_the_fingerprint():
+    one = Question("q", "Q:", expect=PARIS)
+    others = [
+        replace(one, expect={"contains": ["Rome"]}),
+        replace(one, max_new_tokens=3),
+        Question("q", messages=CHAT, expect=PARIS),
+        Question("q", "Q:", ("a", "b"), 0),
+        Question("q", "Q:", ("a", "b"), 0, joined=True),
+    ]
+    assert len({Exam((each,)).fingerprint for each in (one, *others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (spoken_line(expect={"contain": "x"}), "unknown rule 'contain'. Did you mean 'contains'"),
+        (spoken_line(expect="Paris"), "expect is an object of rules"),
+        (spoken_line(expect={"max_words": 3}), "has only max_words"),
+        (spoken_line(expect={"equals": "4", "number": 5}), "no answer can meet expect"),
+        (spoken_line(expct=PARIS), "unknown key 'expct'. Did you mean 'expect'"),
+        (line(expect=PARIS), "both choices and expect"),
+        (spoken_line(messages=CHAT), "both a prompt and messages"),
+        (spoken_line(max_new_tokens=0), "max_new_tokens is a whole number of at least 1, not 0"),
+        (line(max_new_tokens=4), "max_new_tokens is for spoken answers"),
+        (spoken_line(joined=True), "joined is for choices"),
+        (line(joined="yes"), "joined is true or false, not 'yes'"),
+        (line(choices=None, answer=None), r"'choices \(or expect\)' is missing"),
+        (line(prompt=None, messages=[]), "messages is a list of"),
+        (line(prompt=None, messages="Hi"), "messages is a list of .*, not 'Hi'"),
+        (line(prompt=None, messages=CHAT[:3]), "messages must end with a turn of the user"),
+        (line(prompt=None, messages=[*CHAT, CHAT[0], CHAT[1]]), "message 4 is a system turn"),
+        (line(prompt=None, messages=[{"role": "user"}]), "message 0 has a role and a content"),
+        (
+            line(prompt=None, messages=[{"role": "bot", "content": "x"}]),
+            "has the role 'bot': system",
+        ),
+        (line(prompt=None, messages=[{"role": "user", "content": " "}]), "message 0 is empty"),
+    ],
+)
+def test_each_problem_of_the_new_keys_is_named(written, wrong, message):
+    with pytest.raises(BadInput, match=r"1 malformed line:\n  line 2: .*" + message):
+        exam(written(line(), wrong))
+
+
+def test_an_exam_limits_its_answers():
+    questions = (Question("q", "Q:", expect=PARIS), Question("q", "R:", ("a", "b"), 0))
+    limited = Exam(
+        (*questions, Question("q", "S:", expect=PARIS, max_new_tokens=3)), max_new_tokens=9
+    )
+    assert [q.max_new_tokens for q in limited.questions] == [9, None, 3]
+    with pytest.raises(BadInput, match="max_new_tokens is a whole number"):
+        Exam(questions, max_new_tokens=0)
+
+
+def test_choices_can_be_asked_alone():
+    assert exam().choosing is exam()
+    both = Exam((*SMALL.questions, Question("q", "Q:", expect=PARIS)), SMALL.texts, "both")
+    assert both.choosing.questions == SMALL.questions
+    assert both.choosing.fingerprint == SMALL.fingerprint
+    alone = Exam(both.questions[3:]).choosing
+    assert (alone.questions, alone.texts) == ((), ())
+
+
+def test_parquet_holds_expectations_too(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    rows = [
+        spoken_line(expect=PARIS | {"not": {"contains": ["Rome"]}}),
+        spoken_line(expect={"number": 4}),
+        line(prompt=None, messages=CHAT),
+        line(),
+    ]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "objects.parquet")
+    found = exam(tmp_path / "objects.parquet").questions
+    assert [q.expect.rules for q in found[:2]] == [rows[0]["expect"], {"number": 4}]
+    for row in rows[:2]:
+        row["expect"] = json.dumps(row["expect"])
+    pandas.DataFrame(rows).to_parquet(tmp_path / "texts.parquet")
+    assert exam(tmp_path / "texts.parquet").questions == found

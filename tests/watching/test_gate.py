@@ -1,6 +1,7 @@
 """The gate: planted cases for every kind of input, its exit codes and its reports."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -292,9 +293,35 @@ def test_no_name_or_question_becomes_a_tag(tmp_path):
     assert page.text.count("alert('1')") > 40
 
 
+def test_spoken_answers_show_was_and_now(tmp_path):
+    asked = [
+        Question("capitals", f"Land {n}?", expect={"contains": "Paris"}, group=str(n))
+        for n in range(80)
+    ]
+    exam = Exam(tuple(asked), (), "spoken")
+    exam.save(tmp_path / "exam.jsonl")
+    for name, nats in (("before", (0.0, -math.inf)), ("after", (-math.inf, 0.0))):
+        said = (
+            ("It is Paris.",) * 80 if name == "before" else ("\u200f<i>Click</i>\x00 | `x`",) * 80
+        )
+        bare = _card(exam, nats, name)
+        replace(bare, said=said).save(tmp_path / f"{name}.json")
+    decision = gate(tmp_path / "before.json", tmp_path / "after.json", exam=tmp_path / "exam.jsonl")
+    assert decision.exit_code == 1
+    assert decision.lost_answers[0] == (asked[0], said_before := "It is Paris.", said[0])
+    decision.save_html(tmp_path / "gate.html")
+    page = Page((tmp_path / "gate.html").read_text())
+    assert page.text.count(said_before) == page.text.count("<i>Click</i>") == 50
+    assert "i" not in {tag for tag, _ in page.tags}
+    decision.save_markdown(tmp_path / "gate.md")
+    written = (tmp_path / "gate.md").read_text()
+    assert "| Land 0? | It is Paris. | " in written
+    assert "&lt;i&gt;Click" in written
+
+
 def _card(exam, nats, subject):
     n = len(exam)
-    characters = tuple(tuple(map(len, question.choices)) for question in exam.questions)
+    characters = tuple(tuple(map(len, q.choices)) or (1, 1) for q in exam.questions)
     names = tuple(question.capability for question in exam.questions)
     return Scorecard(subject, exam.name, exam.fingerprint, names, (0,) * n, (nats,) * n, characters)
 

@@ -155,7 +155,11 @@ def recovery(
     blank = _blank(base)
     counts: dict[str, Counter[str]] = {}
     for shown, asked in permutations(_halves(exam, show)):
-        lesson = [{"prompt": q.prompt, "completion": f" {q.choices[q.answer]}"} for q in shown]
+        lesson = [
+            {"prompt": q.asked, "completion": f"{'' if q.joined else ' '}{q.example}"}
+            for q in shown
+            if q.example is not None
+        ]
         part = Exam(tuple(asked), (), exam.name)
         taught, control = (
             fine_tune(who, recipe, lesson, part, every=recipe.steps) for who in (subject, blank)

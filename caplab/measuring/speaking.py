@@ -1,0 +1,232 @@
+"""Let a subject answer questions in its own words, as fast as it can be done without a difference.
+
+The likeliest token each time, as `generate(do_sample=False)` chooses it. Prompts of like length are
+answered together, and a row ends as soon as its verdict is decided: what a model would say after
+that changes nothing.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from caplab.measuring.likelihood import SHARING
+from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
+from caplab.models.subject import Subject, measuring
+from caplab.questions.question import Question
+from caplab.support.errors import BadInput
+from caplab.support.quiet import quiet
+
+__all__ = ["MAX_NEW_TOKENS", "speak"]
+
+MAX_NEW_TOKENS = 32  # of an answer, where neither the question nor the exam says otherwise
+_MOST_ROWS = 128  # answered together; measured on pocket and on a model of 135 M
+_CACHE = 2**28  # bytes of keys and values at most
+_PROMPTS = 2**14  # tokens read in one forward pass at most
+_STAY = 0.75  # of the rows: with fewer left, those that are done leave the batch
+
+
+@dataclass
+class _Row:
+    """One answer in the making."""
+
+    number: int  # of its question
+    tokens: list[int]  # of the prompt
+    limit: int  # new tokens at most
+    verdict: Callable[[str], bool | None]  # on what was said so far; None: it goes on
+    said: list[int] = field(default_factory=list)
+    done: bool = False
+
+
+def speak(
+    subject: Subject,
+    questions: Sequence[Question],
+    *,
+    chat: bool | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    early: bool = True,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """Return what a subject answers to each spoken question; nothing for other questions.
+
+    An answer ends where the model ends it, after `max_new_tokens`, or, if `early`, where no further
+    word can change whether it meets the question's expectation.
+    """
+    through = uses_chat(subject, chat)
+    answers = [""] * len(questions)
+    rows = _rows(subject, questions, chat, max_new_tokens, early)
+    stops = stop_tokens(subject, through) or [subject.tokenizer.eos_token_id]
+    hidden = not progress or threading.current_thread() is not threading.main_thread()
+    bar = tqdm(
+        total=len(rows),
+        desc=f"Listening to {subject.name}",
+        delay=2,
+        leave=False,
+        disable=hidden or None,
+    )
+    with bar, measuring(subject.model):
+        for batch in _batches(subject, rows, batch_size):
+            for row in _answered(subject, batch, {*stops}):
+                answers[row.number] = answer_alone(subject, _text(subject, row.said), through)
+                bar.update()
+    return answers
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def _rows(
+    subject: Subject,
+    questions: Sequence[Question],
+    chat: bool | None,
+    max_new_tokens: int,
+    early: bool,
+) -> list[_Row]:
+    """Tokenise the spoken questions; refuse those that leave no room for an answer."""
+    spoken = [(number, each) for number, each in enumerate(questions) if each.expect]
+    texts = [as_asked(subject, question, chat) for _, question in spoken]
+    rows = []
+    for (number, question), tokens in zip(spoken, encode(subject.tokenizer, texts), strict=True):
+        room, opening = subject.context - len(tokens), f"({question.asked[:40]!r})"
+        if not tokens:
+            raise BadInput(f"Question {number + 1} {opening} is no token for {subject.name}.")
+        if room < 1:
+            raise BadInput(
+                f"Question {number + 1} {opening} has {len(tokens)} tokens, and {subject.name} "
+                f"reads {subject.context} at once: no room is left for an answer. Shorten it, or "
+                "take a model with a longer context."
+            )
+        limit = min(room, question.max_new_tokens or max_new_tokens)
+        verdict = question.expect.decided if early and question.expect else _undecided
+        rows.append(_Row(number, tokens, limit, verdict))
+    return rows
+
+
+def _undecided(answer: str) -> None:
+    """Let the model speak on."""
+
+
+def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[list[_Row]]:
+    """Put prompts of like length together, the longest first: memory runs out at once or never."""
+    left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
+    config = subject.model.config.get_text_config()
+    width = config.hidden_size * config.num_hidden_layers * 2  # numbers cached for one token
+    together = _takes_padding(subject.model)
+    while left:
+        longest = len(left[0].tokens)
+        bytes_each = (longest + left[0].limit) * width * subject.model.dtype.itemsize
+        fitting = min(_MOST_ROWS, _PROMPTS // longest, _CACHE // bytes_each)
+        count = (size or max(1, fitting)) if together else 1
+        yield left[:count]
+        left = left[count:]
+
+
+def _takes_padding(model: Any) -> bool:
+    """Tell whether padding on the left changes nothing: the family and its setting are tested."""
+    config, adapter = model.config, getattr(model, "active_peft_config", None)
+    return (
+        config.model_type in SHARING
+        and "sliding_attention" not in (getattr(config, "layer_types", None) or ())
+        and not getattr(adapter, "is_prompt_learning", False)
+    )
+
+
+def _text(subject: Subject, tokens: list[int]) -> str:
+    return str(subject.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+# ---------------------------------------------------------------- the model's part
+
+
+def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
+    """Answer the prompts of a batch; yield each row when it is done."""
+    if not _takes_padding(subject.model):
+        yield _generated(subject, rows[0], stops)
+        return
+    device = subject.device
+    longest = max(len(row.tokens) for row in rows)
+    padded = [[0] * (longest - len(row.tokens)) + row.tokens for row in rows]
+    tokens = torch.tensor(padded, device=device)  # (rows, tokens), prompts at the right
+    starts = torch.tensor([longest - len(row.tokens) for row in rows], device=device)
+    mask = (torch.arange(longest, device=device) >= starts[:, None]).long()  # (rows, tokens)
+    positions = (torch.arange(longest, device=device) - starts[:, None]).clamp(min=0)
+    cache: Any = None
+    while rows:
+        output = subject.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = output.past_key_values
+        best = output.logits[:, -1].float().max(-1)  # of (rows, vocabulary)
+        _check_finite(subject, best.values)
+        for row, token in zip(rows, best.indices.tolist(), strict=True):
+            if not row.done and _hear(subject, row, token, stops):
+                yield row
+        left = [n for n, row in enumerate(rows) if not row.done]
+        if not left:
+            return
+        tokens, positions = best.indices[:, None], positions[:, -1:] + 1  # (rows, 1)
+        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+        if len(left) <= _STAY * len(rows):
+            kept = torch.tensor(left, device=device)
+            cache.batch_select_indices(kept)
+            tokens, positions, mask = tokens[kept], positions[kept], mask[kept]
+            rows = [rows[n] for n in left]
+
+
+def _hear(subject: Subject, row: _Row, token: int, stops: set[int]) -> bool:
+    """Add a token to an answer; tell whether that was the last one that matters."""
+    if token in stops:
+        row.done = True
+        return True
+    row.said.append(token)
+    row.done = len(row.said) >= row.limit
+    if not row.done and row.verdict is not _undecided:
+        # Half a character, of which the rest is still to come, is no text yet.
+        row.done = row.verdict(_text(subject, row.said).rstrip("\ufffd")) is not None
+    return row.done
+
+
+def _check_finite(subject: Subject, best: Tensor) -> None:
+    """Refuse the answers of a model whose weights have diverged."""
+    if best.isnan().any():
+        raise BadInput(
+            f"{subject.name} answers with NaN, not with probabilities: its weights have diverged. "
+            "Train with a lower learning rate, or load the model again."
+        )
+
+
+def _generated(subject: Subject, row: _Row, stops: set[int]) -> _Row:
+    """Answer one prompt by `generate`: for models that padding on the left would disturb."""
+    ids = torch.tensor([row.tokens], device=subject.device)  # (1, tokens)
+
+    def checked(_: Tensor, scores: Tensor) -> Tensor:
+        _check_finite(subject, scores.max(-1).values)
+        return scores
+
+    def enough(read: Tensor, _: Any, **more: Any) -> Tensor:
+        return torch.tensor([_hear(subject, row, int(read[0, -1]), stops)], device=read.device)
+
+    with quiet():
+        subject.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,  # these three also where the model's own settings differ
+            num_beams=1,
+            repetition_penalty=1.0,
+            max_new_tokens=row.limit,
+            eos_token_id=None,
+            pad_token_id=subject.tokenizer.pad_token_id,
+            logits_processor=[checked],
+            stopping_criteria=[enough],
+        )
+    return row
