@@ -337,7 +337,7 @@ def _tokenise(subject: Subject, exam: "Exam", chat: bool) -> Questions:
     ]
     prompts = encode(subject.tokenizer, [text.rstrip() for text in asked])
     wholes = [
-        f"{text}{'' if chat or getattr(question, 'joined', False) else ' '}{choice}"
+        f"{text}{'' if chat or question.joined else ' '}{choice}"
         for text, question in zip(asked, exam.questions, strict=True)
         for choice in question.choices
     ]

@@ -128,49 +128,6 @@ def test_lm_eval_finds_the_same(gpt2, exam):
     assert gap([ours], [theirs]) < 1e-4
 
 
-# ---------------------------------------------------------------- through a chat template
-
-
-@pytest.mark.parametrize("chat", [True, False])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
-def test_lm_eval_finds_the_same_in_a_chat(family, chat, exam, tmp_path):
-    """Against a task of the harness, with `--apply_chat_template`."""
-    harness = pytest.importorskip("harness_asks")
-    who = tiny.chatty(family)
-    theirs = harness.nats(who, exam, tmp_path, chat=chat)
-    assert gap(score(who, exam, chat=chat).loglikelihoods, theirs) < 1e-4
-
-
-def test_a_start_in_template_and_tokenizer(exam, tmp_path):
-    harness = pytest.importorskip("harness_asks")
-    for template in (tiny.CHAT, "{{ bos_token }}" + tiny.CHAT):
-        who = tiny.chatty(template=template)
-        who.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{tiny.END} $A", special_tokens=[(tiny.END, who.tokenizer.bos_token_id)]
-        )
-        theirs = harness.nats(who, exam, tmp_path, chat=True)
-        assert gap(score(who, exam).loglikelihoods, theirs) < 1e-4
-
-
-def test_the_plan_knows_how_one_asked(exam):
-    who = tiny.chatty()
-    through, plain = score(who, exam), score(who, exam, chat=False)
-    assert gap(through.loglikelihoods, plain.loglikelihoods) > 0.1
-    assert through.text_losses == plain.text_losses
-    assert score(who, exam) == through
-    who.tokenizer.chat_template = tiny.CHAT.replace("assistant", "model")
-    assert gap(score(who, exam).loglikelihoods, through.loglikelihoods) > 1e-3
-
-
-def test_chat_needs_a_template(gpt2, exam):
-    assert score(gpt2, exam, chat=False) == score(gpt2, exam)
-    with pytest.raises(BadInput, match="The tokenizer of gpt2 has no chat template"):
-        score(gpt2, exam, chat=True)
-    strict = tiny.chatty(template="{{ raise_exception('No.') }}")
-    with pytest.raises(BadInput, match="Question 1: The chat template of chatty llama refuses"):
-        score(strict, exam)
-
-
 # ---------------------------------------------------------------- nothing else matters
 
 

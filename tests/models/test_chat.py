@@ -1,7 +1,6 @@
 """A subject is asked through its chat template; what the template refuses is one sentence."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -9,6 +8,7 @@ from tokenizers.processors import TemplateProcessing
 
 from caplab.models import chat
 from caplab.models.chat import answer_alone, as_asked, encode, render, stop_tokens, uses_chat
+from caplab.questions.exam import Question
 from caplab.support.errors import BadInput
 
 ASKED = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
@@ -47,10 +47,12 @@ def test_a_prompt_is_one_user_turn():
 
 def test_questions_are_asked_as_they_say():
     who, turns = tiny.chatty(), (user("One"), {"role": "assistant", "content": "1"}, user("Hi"))
-    spoken = SimpleNamespace(prompt="", messages=turns)
-    assert as_asked(who, spoken).endswith(ASKED)
-    assert "<|im_start|>assistant\n1<|im_end|>" in as_asked(who, spoken)
-    assert as_asked(who, SimpleNamespace(prompt="Hi", messages=None)) == ASKED
+    expected = {"contains": "Hello"}
+    spoken = as_asked(who, Question("greeting", expect=expected, messages=turns))
+    assert spoken.endswith(ASKED)
+    assert "<|im_start|>assistant\n1<|im_end|>" in spoken
+    assert as_asked(who, Question("greeting", "Hi", expect=expected)) == ASKED
+    assert as_asked(who, Question("greeting", "Hi", expect=expected), chat=False) == "Hi"
 
 
 def test_turns_without_a_template():
