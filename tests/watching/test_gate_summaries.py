@@ -100,7 +100,7 @@ def test_any_name_gives_sound_xml(evil):
 def test_the_table_shows_what_was_agreed():
     rules = {"capitals": {"budget": 0.2, "tier": "must-keep"}, "sums": {"tier": "advisory"}}
     decision = decided(exam_of(), range(8), policy=Policy(capability=rules))
-    (rows, lost), _ = tables(text := markdown(decision.report, decision.lost))
+    (rows, lost), _ = tables(text := markdown(decision.report, decision.lost_answers))
     assert rows[0] == [
         *("capability", "groups", "before", "after", "change", "budget", "may be gone", "verdict"),
     ]
@@ -120,14 +120,14 @@ ANSWER = ("one", "two", "three", "four")
 
 def test_nothing_lost_needs_no_second_table():
     decision = decided(exam_of())
-    found, _ = tables(text := markdown(decision.report, decision.lost))
+    found, _ = tables(text := markdown(decision.report, decision.lost_answers))
     assert len(found) == 1
     assert "Lost" not in text
 
 
 def test_unsaid_answers_are_counted_and_shown():
     decision = decided(exam_of(), silent=range(30))
-    (rows, lost), _ = tables(markdown(decision.report, decision.lost))
+    (rows, lost), _ = tables(markdown(decision.report, decision.lost_answers))
     assert rows[1][-2:] == ["up to .04, 30 of 100 no longer said", "❌ REGRESSED"]
     assert lost[1][1:] == ["one", "one (preferred, but said with .0001 where it was .82)"]
 
@@ -145,7 +145,7 @@ def test_foreign_text_stays_text(evil):
     )  # fmt: skip
     after = replace(before, loglikelihoods=((-3.0, -0.1),) * 80)
     decision = Decision(compare(before, after), before, after, exam)
-    (rows, lost), kinds = tables(text := markdown(decision.report, decision.lost))
+    (rows, lost), kinds = tables(text := markdown(decision.report, decision.lost_answers))
     assert {len(row) for row in rows} == {8}
     assert {len(row) for row in lost} == {3}
     assert (len(rows), len(lost)) == (3, 4)
@@ -164,7 +164,7 @@ def test_many_capabilities_fit_a_comment():
     """GitHub takes 65,536 characters; what regressed is shown first, the overall row always."""
     sizes = {f"capability {n}": 12 for n in range(300)}
     decision = decided(exam_of(sizes), range(12 * 299, 12 * 300))
-    (rows, _), _ = tables(text := markdown(decision.report, decision.lost))
+    (rows, _), _ = tables(text := markdown(decision.report, decision.lost_answers))
     assert len(text) < 65_536
     names = [row[0] for row in rows]
     assert {"capability 299", "overall"} <= {*names}
