@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from caplab.measuring.likelihood import SHARING
+from caplab.measuring.likelihood import _shares
+from caplab.measuring.prompts import read_prompts
 from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
 from caplab.models.subject import Subject, measuring
 from caplab.questions.question import Question
@@ -24,10 +25,10 @@ from caplab.support.quiet import quiet
 __all__ = ["MAX_NEW_TOKENS", "speak"]
 
 MAX_NEW_TOKENS = 32  # of an answer, where neither the question nor the exam says otherwise
-_MOST_ROWS = 128  # answered together; measured on pocket and on a model of 135 M
+_MOST_ROWS = 256  # answered together; measured on pocket
 _CACHE = 2**28  # bytes of keys and values at most
 _PROMPTS = 2**14  # tokens read in one forward pass at most
-_STAY = 0.75  # of the rows: with fewer left, those that are done leave the batch
+_STAY = 0.9  # of the rows: with fewer left, those that are done leave the batch
 
 
 @dataclass
@@ -116,7 +117,7 @@ def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[l
     left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
     config = subject.model.config.get_text_config()
     width = config.hidden_size * config.num_hidden_layers * 2  # numbers cached for one token
-    together = _takes_padding(subject.model)
+    together = _shares(subject.model)
     while left:
         longest = len(left[0].tokens)
         bytes_each = (longest + left[0].limit) * width * subject.model.dtype.itemsize
@@ -124,16 +125,6 @@ def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[l
         count = (size or max(1, fitting)) if together else 1
         yield left[:count]
         left = left[count:]
-
-
-def _takes_padding(model: Any) -> bool:
-    """Tell whether padding on the left changes nothing: the family and its setting are tested."""
-    config, adapter = model.config, getattr(model, "active_peft_config", None)
-    return (
-        config.model_type in SHARING
-        and "sliding_attention" not in (getattr(config, "layer_types", None) or ())
-        and not getattr(adapter, "is_prompt_learning", False)
-    )
 
 
 def _text(subject: Subject, tokens: list[int]) -> str:
@@ -145,28 +136,12 @@ def _text(subject: Subject, tokens: list[int]) -> str:
 
 def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
     """Answer the prompts of a batch; yield each row when it is done."""
-    if not _takes_padding(subject.model):
+    if not _shares(subject.model):
         yield _generated(subject, rows[0], stops)
         return
-    device = subject.device
-    longest = max(len(row.tokens) for row in rows)
-    padded = [[0] * (longest - len(row.tokens)) + row.tokens for row in rows]
-    tokens = torch.tensor(padded, device=device)  # (rows, tokens), prompts at the right
-    starts = torch.tensor([longest - len(row.tokens) for row in rows], device=device)
-    mask = (torch.arange(longest, device=device) >= starts[:, None]).long()  # (rows, tokens)
-    positions = (torch.arange(longest, device=device) - starts[:, None]).clamp(min=0)
-    cache: Any = None
-    while rows:
-        output = subject.model(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = output.past_key_values
-        best = output.logits[:, -1].float().max(-1)  # of (rows, vocabulary)
+    logits, cache, mask, positions = read_prompts(subject, [row.tokens for row in rows])
+    while True:
+        best = logits.float().max(-1)  # of (rows, vocabulary)
         _check_finite(subject, best.values)
         for row, token in zip(rows, best.indices.tolist(), strict=True):
             if not row.done and _hear(subject, row, token, stops):
@@ -174,13 +149,20 @@ def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_
         left = [n for n, row in enumerate(rows) if not row.done]
         if not left:
             return
-        tokens, positions = best.indices[:, None], positions[:, -1:] + 1  # (rows, 1)
-        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+        tokens, mask = best.indices[:, None], nn.functional.pad(mask, (0, 1), value=1)
         if len(left) <= _STAY * len(rows):
-            kept = torch.tensor(left, device=device)
+            kept = torch.tensor(left, device=subject.device)
             cache.batch_select_indices(kept)
             tokens, positions, mask = tokens[kept], positions[kept], mask[kept]
             rows = [rows[n] for n in left]
+        logits = subject.model(
+            input_ids=tokens,  # (rows, 1)
+            attention_mask=mask,  # (rows, tokens so far)
+            position_ids=positions,  # (rows, 1)
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+        positions = positions + 1
 
 
 def _hear(subject: Subject, row: _Row, token: int, stops: set[int]) -> bool:

@@ -70,6 +70,16 @@ def test_written_samples_are_read_back(tmp_path):
         write_samples(tmp_path, tiny.exam(), card)
 
 
+def test_spoken_answers_are_written_and_read_back(tmp_path):
+    exam = Exam((*tiny.exam().questions, *tiny.SPOKEN.questions))
+    card = score(tiny.subject(), exam)
+    write_samples(tmp_path / "org__mine", exam, card)
+    assert len([*tmp_path.glob("org__mine/samples_capitals_said_*.jsonl")]) == 1
+    found = scorecard_from_lm_eval(tmp_path)
+    assert sorted(found.said) == sorted(card.said)
+    assert found.by_kind == card.by_kind
+
+
 @pytest.mark.slow
 def test_the_harness_writes_what_is_read(tmp_path, asked, monkeypatch):
     pytest.importorskip("lm_eval")

@@ -6,7 +6,10 @@ import pytest
 import tiny
 import torch
 from tuning import QUICK, TASK, timeless, tune
+from weights import same, weights
 
+from caplab.measuring.score import score
+from caplab.questions.exam import Exam
 from caplab.training import examiner as examining
 from caplab.training.examiner import Examiner
 from caplab.training.task_rows import tokens
@@ -62,3 +65,18 @@ def test_the_base_is_asked_once(monkeypatch):
     examiner = Examiner(tiny.subject(), tiny.exam(), None, tokens(TASK["test"], tiny.subject()))
     examiner.look(None, 0, task_loss=None, learning_rate=0.0, elapsed=0.0)
     assert asked == []
+
+
+def test_spoken_answers_are_asked_along_the_way_and_in_full():
+    asked = Exam((*tiny.exam().questions, *tiny.SPOKEN.questions), tiny.exam().texts, "both")
+    run = tune(exam=asked)
+    assert run.final.said == score(run.subject, asked).said
+    assert run.points[-1].classics_accuracy == run.final.accuracy
+    assert run.points[0].classics_accuracy == run.before.accuracy
+    assert run.before.said == score(tiny.subject(), asked).said
+
+
+def test_spoken_questions_change_no_training():
+    asked = Exam((*tiny.exam().questions, *tiny.SPOKEN.questions))
+    run, plain = tune(exam=asked, every=1), tune(exam=tiny.exam(), every=6)
+    assert same(weights(run.subject.model), weights(plain.subject.model))

@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from weights import same, weights
 
 from caplab import RegressionGuard
 from caplab.measuring.score import score
+from caplab.questions.exam import Exam, Question
 from caplab.support.errors import BadInput
 from caplab.watching import guard as guard_module
 
@@ -408,3 +410,20 @@ def test_weights_in_pieces_are_refused(tmp_path):
     script.args.fsdp = True
     with pytest.raises(BadInput, match="FSDP"):
         script.callback_handler.on_train_begin(script.args, script.state, script.control)
+
+
+def test_a_guard_listens_to_what_is_said(tmp_path):
+    """The right answers are what the base says, whatever that is."""
+    said = score(tiny.subject(), spoken_exam([{"matches": "."}] * 60)).said
+    opening = [{"matches": f"^{re.escape(answer[:6])}"} for answer in said]
+    guard = RegressionGuard(spoken_exam(opening), every=4, action="stop", patience=0)
+    sft(tmp_path, guard, max_steps=12, learning_rate=BRUTAL).train()
+    assert guard.checks[0].report is None or guard.checks[0].step == 0
+    assert guard.checks[-1].report.verdict == "REGRESSED"
+    assert guard.checks[-1].report.overall.kind == "said"
+
+
+def spoken_exam(rules):
+    prompts = [question.prompt for question in known().questions]
+    pairs = zip(prompts, rules, strict=True)
+    return Exam(tuple(Question("words", prompt, expect=rule) for prompt, rule in pairs))
