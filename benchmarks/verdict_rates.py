@@ -68,7 +68,7 @@ def overall_held(report: Report) -> bool:
 
 def within_budget(report: Report) -> bool:
     """Tell that a rollback may return here (as `Check.within_budget` of the guard)."""
-    return not regressed(report) and all(r.seen_loss <= r.budget for r in report.deciding)
+    return not regressed(report) and all(row.within_budget for row in report.deciding)
 
 
 # ---------------------------------------------------------------- one row
@@ -88,7 +88,7 @@ def named(part: Part) -> str:
         f"correlation {part.together:g}": part.together,
         f"a group that is hit loses {part.hit:g}": part.hit,
         "only the largest groups are hit": part.lopsided,
-        f"{part.silent:g} of it no longer said": part.silent,
+        f"{100 * part.silent:.0f} % of it no longer said": part.silent,
     }
     extra = "".join(f", {words}" for words, there in shape.items() if there)
     return f"{part.groups} groups{sizes}, budget {part.budget:g}{extra}"
