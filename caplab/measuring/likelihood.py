@@ -15,18 +15,19 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate, chain, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from caplab.models.subject import Subject, measuring
+from caplab.models.chat import as_asked, encode
+from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.support.errors import BadInput
 
 if TYPE_CHECKING:
-    from caplab.questions.exam import Exam
+    from caplab.questions.exam import Exam, Question
 
 __all__ = ["SHARING", "Likelihoods", "likelihoods", "shared_prefix"]
 
@@ -35,6 +36,9 @@ _ROW = 128  # tokens in a tree (see `pack`)
 _TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # in one forward pass; measured on a CPU only
 _LOGITS = 2**26  # in one forward pass at most: 256 MB
 _PLANS_KEPT = 16  # for each tokenizer
+
+
+Questions: TypeAlias = list[tuple[list[int], list[list[int]]]]  # prompts, each with its choices
 
 
 class Likelihoods(NamedTuple):
@@ -178,17 +182,22 @@ class Plan(NamedTuple):
 
 
 def likelihoods(
-    subject: Subject, exam: "Exam", batch_size: int | None = None, *, progress: bool = True
+    subject: Subject,
+    exam: "Exam",
+    batch_size: int | None = None,
+    *,
+    progress: bool = True,
+    chat: bool = False,
 ) -> Likelihoods:
-    """Compute the log-likelihood of every choice and text of an exam."""
-    plan = _plan(subject, exam, batch_size)
+    """Compute the log-likelihood of every choice and text of an exam.
+
+    With `chat` the questions are asked through the chat template; texts are read as they are.
+    """
+    plan = _plan(subject, exam, batch_size, chat)
     with measuring(subject.model):
         nats = torch.cat(list(_surprises(subject, plan, progress))).cpu().double()  # (picks,)
     if nats.isnan().any():
-        raise BadInput(
-            f"{subject.name} answers with NaN, not with probabilities: its weights have diverged. "
-            "Train with a lower learning rate, or load the model again."
-        )
+        raise answers_nan(subject.name)
     ends = [0, *accumulate(plan.choices)]
     zeros = torch.zeros(ends[-1] + plan.texts, dtype=torch.double)  # (choices + texts,)
     sums = zeros.index_add(0, plan.owners, nats).tolist()  # over the tokens of each owner
@@ -275,13 +284,15 @@ def _shares(model: Any) -> bool:
 _plans: WeakKeyDictionary[Any, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary()
 
 
-def _plan(subject: Subject, exam: "Exam", batch_size: int | None) -> Plan:
+def _plan(subject: Subject, exam: "Exam", batch_size: int | None, chat: bool = False) -> Plan:
     """Return the plan for an exam, made once for each tokenizer."""
     sharing, room = _shares(subject.model), _room(subject)
     plans = _plans.setdefault(subject.tokenizer, {})
-    key = (exam.fingerprint, subject.context, sharing, room, batch_size)
+    template = str(subject.tokenizer.chat_template) if chat else None
+    key = (exam.fingerprint, subject.context, sharing, room, batch_size, template)
     if key not in plans:
-        plans[key] = _make_plan(subject, exam, sharing, room, batch_size)
+        questions = _tokenise(subject, exam, chat)
+        plans[key] = _make_plan(subject, exam, questions, sharing, room, batch_size)
         for oldest in list(plans)[:-_PLANS_KEPT]:
             plans.pop(oldest, None)
     return plans[key]
@@ -294,14 +305,18 @@ def _room(subject: Subject) -> int:
 
 
 def _make_plan(
-    subject: Subject, exam: "Exam", sharing: bool, room: int, batch_size: int | None
+    subject: Subject,
+    exam: "Exam",
+    questions: Questions,
+    sharing: bool,
+    room: int,
+    batch_size: int | None,
 ) -> Plan:
-    """Tokenise an exam, pack it into rows, and batch the rows."""
-    questions = _tokenise(subject.tokenizer, exam)
+    """Pack a tokenised exam into rows, and batch the rows."""
     _check_lengths(subject, exam, questions)
     pairs = [(prompt, choice) for prompt, choices in questions for choice in choices]
     asked = [Reading(p + choice, len(p), owner) for owner, (p, choice) in enumerate(pairs)]
-    texts = _encode(subject.tokenizer, [text.text for text in exam.texts])
+    texts = encode(subject.tokenizer, [text.text for text in exam.texts])
     windows = [_windows(text, n, subject.context) for n, text in enumerate(texts, len(asked))]
     rows = (pack(asked, sharing), pack(chain(*windows), sharing=False))
     batches = [batch for kind in rows for batch in _batches(kind, room, batch_size)]
@@ -309,37 +324,39 @@ def _make_plan(
     return Plan(batches, owners, [len(choices) for _, choices in questions], len(texts))
 
 
-def _tokenise(tokenizer: Any, exam: "Exam") -> list[tuple[list[int], list[list[int]]]]:
+def _tokenise(subject: Subject, exam: "Exam", chat: bool) -> Questions:
     """Split each question into the tokens of its prompt and those of each choice.
 
     As in lm-evaluation-harness: prompt and choice are tokenised together, and the choice is what
-    comes after as many tokens as the prompt alone has. Spaces at the prompt's end belong to the
-    choice.
+    comes after as many tokens as the prompt alone has. White space at the prompt's end belongs to
+    the choice. Through a template that is the line break after the assistant's name, and no space
+    comes before the choice.
     """
-    prompts = _encode(tokenizer, [question.prompt.rstrip() for question in exam.questions])
-    wholes = [f"{asked.prompt} {choice}" for asked in exam.questions for choice in asked.choices]
-    tokens = iter(_encode(tokenizer, wholes))
+    asked = [
+        _asked(subject, number, question, chat) for number, question in enumerate(exam.questions)
+    ]
+    prompts = encode(subject.tokenizer, [text.rstrip() for text in asked])
+    wholes = [
+        f"{text}{'' if chat or question.joined else ' '}{choice}"
+        for text, question in zip(asked, exam.questions, strict=True)
+        for choice in question.choices
+    ]
+    tokens = iter(encode(subject.tokenizer, wholes))
     return [
         (prompt, [next(tokens)[len(prompt) :] for _ in question.choices])
         for prompt, question in zip(prompts, exam.questions, strict=True)
     ]
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Tokenise with the tokenizer's settings, but never add a second start token to a text."""
-    start = tokenizer.bos_token or tokenizer.eos_token
-    started = [bool(start) and text.startswith(start) for text in texts]
-    if not any(started):
-        return tokenizer(texts, verbose=False)["input_ids"] if texts else []
-    return [
-        tokenizer(text, add_special_tokens=not has, verbose=False)["input_ids"]
-        for text, has in zip(texts, started, strict=True)
-    ]
+def _asked(subject: Subject, number: int, question: "Question", chat: bool) -> str:
+    """Return the text of a question as the subject reads it."""
+    try:
+        return as_asked(subject, question, chat)
+    except BadInput as error:
+        raise BadInput(f"Question {number + 1}: {error}") from error
 
 
-def _check_lengths(
-    subject: Subject, exam: "Exam", questions: list[tuple[list[int], list[list[int]]]]
-) -> None:
+def _check_lengths(subject: Subject, exam: "Exam", questions: Questions) -> None:
     """Refuse questions that are longer than the context, because nothing is ever cut off."""
     context = subject.context
     for number, (prompt, choices) in enumerate(questions):

@@ -65,6 +65,11 @@ class Row:
         return max(0.0, -self.low)
 
     @property
+    def within_budget(self) -> bool:
+        """Tell whether no larger loss than the budget was seen; a mean of shares is not exact."""
+        return self.seen_loss <= self.budget + 1e-9
+
+    @property
     def is_overall(self) -> bool:
         """Tell the rows over all capabilities from those of one."""
         return self.capability == OVERALL
@@ -125,7 +130,7 @@ class Report:
         seen, budget = format_number(row.seen_loss), format_number(row.budget)
         if row.verdict == REGRESSED:
             return f"{row.name} regressed"
-        if row.seen_loss > row.budget:
+        if not row.within_budget:
             return f"{row.name} was seen to lose {seen} (budget {budget}){_more(row)}"
         if row.verdict == HELD or not (row.is_overall or self.strict or row.tier == MUST_KEEP):
             return ""

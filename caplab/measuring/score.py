@@ -33,6 +33,9 @@ def score(
     if nothing had happened. `batch_size` counts rows of about 128 tokens in one forward pass; by
     default it follows from the device. Texts longer than the context are read in windows that
     overlap by one token, so that every token except a text's first is predicted once.
+
+    A subject with a chat template is asked through it, as lm-evaluation-harness does with
+    `--apply_chat_template`; `chat=False` asks plainly.
     """
     from caplab.measuring.likelihood import likelihoods
     from caplab.measuring.speaking import speak
@@ -48,7 +51,7 @@ def score(
     chosen: list[tuple[float, ...]] = []
     text_losses: tuple[tuple[float, int], ...] = ()
     if part.questions or part.texts:
-        found = likelihoods(subject, part, batch_size, progress=progress)
+        found = likelihoods(subject, part, batch_size, progress=progress, chat=through)
         chosen, text_losses = [*found.choices], found.texts
     said = speak(subject, exam.questions, chat=chat, batch_size=batch_size, progress=progress)
     left = iter(chosen)

@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from itertools import pairwise
 from time import monotonic
 from types import FrameType
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from caplab.support.errors import BadInput, explaining_failure, short_repr
 from caplab.support.text import has_lone_surrogate
+
+if TYPE_CHECKING:
+    from caplab.questions.question import Question
 
 __all__ = [
     "Message",
     "answer_alone",
     "as_asked",
-    "continues",
     "encode",
     "has_template",
     "message_problems",
@@ -65,11 +67,14 @@ def uses_chat(subject: _Speaker, chat: bool | None = None) -> bool:
 
 
 def as_asked(
-    subject: _Speaker, asked: Any, chat: bool | None = None, system: str | None = None
+    subject: _Speaker,
+    asked: "str | Sequence[Message] | Question",
+    chat: bool | None = None,
+    system: str | None = None,
 ) -> str:
     """Return the text that a subject reads when it is asked.
 
-    `asked` is a string, a list of messages, or a question with a `prompt` or `messages`. Through a
+    `asked` is a string, a list of messages, or an exam's question, which has either. Through a
     template a string becomes one user turn, and the text ends where the answer begins; an assistant
     turn at the end is continued. Without a template, turns follow each other as
     lm-evaluation-harness writes them: a space before an answer, an empty line after it.
@@ -86,7 +91,7 @@ def as_asked(
 def _as_messages(asked: Any, system: str | None) -> list[Message]:
     """Turn whatever is asked into messages, checked."""
     if not isinstance(asked, str | list | tuple) and hasattr(asked, "prompt"):  # a Question
-        asked = getattr(asked, "messages", None) or asked.prompt
+        asked = asked.messages or asked.prompt
     if isinstance(asked, str) and asked:
         asked = [{"role": "user", "content": asked}]
     if not isinstance(asked, list | tuple) or not asked:
@@ -124,7 +129,7 @@ def _called(message: Message) -> list[str]:
     return [name for name in names if isinstance(name, str)] if all(names) else []
 
 
-def continues(messages: Sequence[Message]) -> bool:
+def _continues(messages: Sequence[Message]) -> bool:
     """Check whether the last message is an answer that the model continues."""
     return bool(messages) and messages[-1].get("role") == "assistant"
 
@@ -162,8 +167,8 @@ def render(
     """
     given: list[dict[str, Any]] = [dict(message) for message in messages]
     ending = {
-        "add_generation_prompt": asking and not continues(messages),
-        "continue_final_message": asking and continues(messages),
+        "add_generation_prompt": asking and not _continues(messages),
+        "continue_final_message": asking and _continues(messages),
     }
 
     def write(conversation: list[dict[str, Any]], tools: Sequence[Any] | None) -> str:

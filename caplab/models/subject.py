@@ -1,19 +1,26 @@
 """A model with its tokenizer: ask it a question, measure it without changing it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from caplab.models.chat import (
+    Message,
+    answer_alone,
+    as_asked,
+    encode,
+    stop_tokens,
+    uses_chat,
+)
 from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.quiet import quiet
-from caplab.support.text import has_lone_surrogate
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Subject", "measuring"]
+__all__ = ["Subject", "answers_nan", "measuring"]
 
 _FAMILIES = {
     "gpt2": "GPT-2",
@@ -54,9 +61,24 @@ class Subject:
         """Count the model's weights; weights that layers share count once."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def ask(self, question: str, max_new_tokens: int = 30) -> str:
-        """Continue the question, with the likeliest token each time, and return the answer."""
-        inputs = self._read(question, max_new_tokens)
+    def ask(
+        self,
+        question: str | Sequence[Message],
+        max_new_tokens: int = 30,
+        system: str | None = None,
+        chat: bool | None = None,
+    ) -> str:
+        """Answer the question with the likeliest token each time, and return the answer.
+
+        A model with a chat template is asked through it: the question is a user's turn, after a
+        `system` prompt if one is given, or a list of messages. `chat=False` asks plainly, and so is
+        a model without a template: it continues the text.
+        """
+        if not is_count(max_new_tokens, 1):
+            given = short_repr(max_new_tokens)
+            raise BadInput(f"max_new_tokens is a whole number of at least 1, not {given}.")
+        through = uses_chat(self, chat)
+        inputs = self._read(as_asked(self, question, chat, system))
         asked = inputs["input_ids"].shape[1]  # of (1, tokens)
         with measuring(self.model), quiet():
             output = self.model.generate(
@@ -66,27 +88,29 @@ class Subject:
                 repetition_penalty=1.0,
                 max_new_tokens=min(max_new_tokens, self.context - asked),
                 pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=stop_tokens(self, through) or None,
+                logits_processor=[self._refuse_nan],
             )
-        return str(self.tokenizer.decode(output[0, asked:], skip_special_tokens=True)).strip()
+        text = self.tokenizer.decode(output[0, asked:], skip_special_tokens=True)
+        return answer_alone(self, str(text), through)
 
-    def _read(self, question: str, max_new_tokens: int) -> dict[str, Any]:
-        """Tokenize the question; refuse what cannot be asked."""
-        if not isinstance(question, str) or not question:
-            raise BadInput(f"A question is a string, not {short_repr(question)}.")
-        if has_lone_surrogate(question):
-            raise BadInput(
-                f"The question contains a lone surrogate, half a character ({question!a:.80})."
-            )
-        if not is_count(max_new_tokens, 1):
-            given = short_repr(max_new_tokens)
-            raise BadInput(f"max_new_tokens is a whole number of at least 1, not {given}.")
-        tokens = self.tokenizer(question, return_tensors="pt", verbose=False).to(self.device)
-        if (asked := tokens["input_ids"].shape[1]) >= self.context:
+    def _read(self, text: str) -> "dict[str, torch.Tensor]":
+        """Tokenize what is asked; refuse what leaves no room for an answer."""
+        import torch
+
+        tokens = torch.tensor(encode(self.tokenizer, [text]), device=self.device)  # (1, tokens)
+        if (asked := tokens.shape[1]) >= self.context:
             raise BadInput(
                 f"The question has {asked} tokens and {self.name} reads {self.context} at once: "
                 "no room is left for an answer. Shorten the question."
             )
-        return {key: tokens[key] for key in ("input_ids", "attention_mask")}
+        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+    def _refuse_nan(self, _ids: "torch.Tensor", logits: "torch.Tensor") -> "torch.Tensor":
+        """Refuse to choose a token where there are no probabilities: the first would be taken."""
+        if logits.isnan().any():  # (1, vocabulary)
+            raise answers_nan(self.name)
+        return logits
 
     def __repr__(self) -> str:
         family = _FAMILIES.get(self.model.config.model_type) or type(self.model).__name__
@@ -98,6 +122,14 @@ class Subject:
     def _repr_html_(self) -> str:
         name, _, facts = repr(self).partition(": ")
         return f"<b>{escape(name)}</b>: {escape(facts)}"
+
+
+def answers_nan(name: str) -> BadInput:
+    """Return the error for a model that answers with NaN."""
+    return BadInput(
+        f"{name} answers with NaN, not with probabilities: its weights have diverged. "
+        "Train with a lower learning rate, or load the model again."
+    )
 
 
 def _count(number: int) -> str:

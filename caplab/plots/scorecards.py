@@ -176,7 +176,7 @@ def _before_after_finding(report: Report) -> str:
     regressed = [row.name for row in report.capabilities if row.verdict == REGRESSED]
     several = len(report.capabilities)
     if report.verdict == UNDERPOWERED:
-        seen = [row.name for row in report.deciding if row.seen_loss > row.budget]
+        seen = [row.name for row in report.deciding if not row.within_budget]
         why = (
             f"more than allowed was seen lost in {join_words(seen)}, " if 0 < len(seen) < 4 else ""
         )

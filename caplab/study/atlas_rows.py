@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from caplab.support.errors import as_number
 from caplab.training.recipe import Recipe
 from caplab.training.run import Point
 
-FIELDS = [field.name for field in fields(Recipe)]
+LATER = ["assistant_only"]  # a column only where a recipe sets it: older atlases lack it
+FIELDS = [field.name for field in fields(Recipe) if field.name not in LATER]
 LORA_FIELDS = ["rank", "alpha", "target_modules", "dropout"]
 LEVELS = ["task_accuracy", "classics_accuracy", "smooth", "language_loss", "kl"]
 NO_RUNS = ["hash", *FIELDS, *LEVELS, "base_task_accuracy", "base_classics_accuracy"]
@@ -32,7 +33,7 @@ def full_names(levels: Mapping[str, Any]) -> dict[str, Any]:
 
 def recipe_row(recipe: Recipe) -> dict[str, Any]:
     """Write a recipe as columns."""
-    values: dict[str, Any] = asdict(recipe)
+    values = recipe.to_dict()
     if not isinstance(recipe.target_modules, str):
         values["target_modules"] = ",".join(recipe.target_modules)
     return {"hash": recipe.hash, **values}
@@ -45,6 +46,7 @@ def recipe_from(row: Mapping[str, Any]) -> Recipe:
         values["target_modules"] = tuple(values["target_modules"].split(","))
     if values["examples"] is not None:
         values["examples"] = int(values["examples"])  # a column with gaps holds floats
+    values |= {name: bool(row[name]) for name in LATER if not pd.isna(row.get(name))}
     return Recipe(**values)
 
 

@@ -75,7 +75,7 @@ def _drift(subject: Subject, rows: Dataset, weights: str) -> _Drift:
     return _last_drift[key]
 
 
-_base_cards: dict[tuple[str, str], Scorecard] = {}
+_base_cards: dict[tuple[str, str, str], Scorecard] = {}
 
 
 class Examiner:
@@ -109,7 +109,7 @@ class Examiner:
 
     def _base_card(self, exam: Exam) -> Scorecard:
         """Score the base; its answers are kept for all runs that begin from the same weights."""
-        key = (self.weights, exam.fingerprint)
+        key = (self.weights, exam.fingerprint, str(self.subject.tokenizer.chat_template))
         if key not in _base_cards:
             _base_cards[key] = score(self.subject, exam, progress=self._progress)
             for oldest in list(_base_cards)[:-_CARDS_KEPT]:

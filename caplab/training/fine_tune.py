@@ -16,6 +16,7 @@ from caplab.models.subject import Subject
 from caplab.models.weights import set_base_name, unwrapped
 from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
+from caplab.questions.question import ROLES
 from caplab.support import __version__
 from caplab.support.errors import BadInput, is_count, require_type, short_repr, within_memory
 from caplab.training.estimate import BIG, announce_estimate
@@ -68,7 +69,7 @@ def fine_tune(
     spared = cheap_collections(collect=subject.parameters >= BIG)
     with _TURN, random_state_kept(subject.device), within_memory(_LESS), spared:
         train, test = open_task(task)
-        rows = tokens(train, subject)
+        rows = tokens(train, subject, recipe.assistant_only)
         fed = mixture(rows, recipe, subject, replay_data)
         exam = exam or load_exam()
         if task_exam is None:
@@ -121,27 +122,46 @@ def _exam_of(test: Dataset | None) -> Exam | None:
     """Turn held-out rows into questions: which of four completions belongs to this prompt?
 
     An exam puts one space before each choice, so completions that begin otherwise need a
-    `task_exam` of their own.
+    `task_exam` of their own; in a chat nothing comes before the answer.
     """
-    if test is None or not {"prompt", "completion"} <= set(test.column_names):
+    columns = set(test.column_names) if test else set()
+    if test is None or not ({"prompt", "completion"} <= columns or "messages" in columns):
         return None
-    rows = [(row["prompt"], row["completion"]) for row in test]
-    if not all(isinstance(c, str) and c.startswith(" ") and p.strip() for p, c in rows):
-        return None
-    known = sorted({completion.strip() for _, completion in rows} - {""})
-    if len(known) < 2:
+    pairs = (
+        (row["prompt"], row["completion"])
+        if "prompt" in columns
+        else (row["messages"][:-1], row["messages"][-1:])
+        for row in test
+    )
+    rows = [_asked_and_right(*pair) for pair in pairs]
+    known = sorted({right for row in rows if row for right in [row[1]]})
+    if not all(rows) or len(known) < 2:
         return None
     rng = random.Random("held-out rows")
-    questions = [_question(prompt, completion.strip(), known, rng) for prompt, completion in rows]
+    questions = [_question(*row, known, rng) for row in rows if row]
     return Exam(tuple(questions), (), "the task's held-out rows")
 
 
-def _question(prompt: str, right: str, known: list[str], rng: random.Random) -> Question:
+def _asked_and_right(prompt: Any, completion: Any) -> tuple[dict[str, Any], str] | None:
+    """Return how a question asks and its right choice; None where an exam cannot ask it."""
+    if isinstance(completion, str):
+        right = completion.strip()
+        asks = completion.startswith(" ") and prompt.strip() and right
+        return ({"prompt": prompt}, right) if asks else None
+    turns = [{"role": turn["role"], "content": turn.get("content") or ""} for turn in prompt]
+    said = [turn.get("content") or "" for turn in completion if turn["role"] == "assistant"]
+    asks = turns and turns[-1]["role"] == "user"
+    asks = asks and all(turn["role"] in ROLES and turn["content"].strip() for turn in turns)
+    answers = len(said) == len(completion) == 1 and said[0].strip()
+    return ({"messages": turns}, said[0].strip()) if asks and answers else None
+
+
+def _question(asked: dict[str, Any], right: str, known: list[str], rng: random.Random) -> Question:
     """Ask for the right completion among up to three wrong ones, in random order."""
     wrong = [other for other in known if other != right]
     choices = [right, *rng.sample(wrong, min(3, len(wrong)))]
     rng.shuffle(choices)
-    return Question("task", prompt, tuple(choices), choices.index(right))
+    return Question("task", choices=tuple(choices), answer=choices.index(right), **asked)
 
 
 def _run(recipe: Recipe, observer: Observer, trouble: str | None) -> Run:

@@ -25,7 +25,8 @@ class Recipe:
 
     `rank`, `alpha`, `target_modules` and `dropout` belong to LoRA and do nothing in a full
     fine-tuning. `replay` is the share of examples that are old text; `examples` limits the task to
-    so many rows, chosen at random.
+    so many rows, chosen at random. Of chat messages every turn is learned; with `assistant_only`
+    only the assistant's turns are.
     """
 
     method: Method = "full"
@@ -43,6 +44,7 @@ class Recipe:
     replay_source: ReplaySource = "original"
     examples: int | None = None
     seed: int = 0
+    assistant_only: bool = False
 
     def __new__(cls, *unnamed: object, **given: object) -> Self:
         """Refuse unknown names with a hint, before the dataclass refuses them without one."""
@@ -64,8 +66,18 @@ class Recipe:
         return replace(self, **changes)
 
     def to_json(self) -> str:
-        """Write the recipe as JSON, every field included."""
-        return json.dumps({"format": _FORMAT, **asdict(self)})
+        """Write the recipe as JSON."""
+        return json.dumps({"format": _FORMAT, **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field; one that came later only where it differs from its default.
+
+        So the recipes of older runs keep their hashes.
+        """
+        values = asdict(self)
+        if not self.assistant_only:
+            del values["assistant_only"]
+        return values
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -87,7 +99,7 @@ class Recipe:
     @property
     def hash(self) -> str:
         """Name the recipe in 12 characters, the same on every machine and in every version."""
-        canonical = json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+        canonical = json.dumps({"format": _FORMAT, **self.to_dict()}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
@@ -178,6 +190,13 @@ def _one_of(choices: Any) -> _Rule:
     return rule
 
 
+def _yes_or_no(name: str, value: Any) -> bool:
+    """Check a field that holds True or False."""
+    if not isinstance(value, bool):
+        _refuse(name, value, "True or False")
+    return value
+
+
 def _modules(name: str, value: Any) -> str | tuple[str, ...]:
     """Check LoRA's target modules: one of two keywords, or the names of modules."""
     if isinstance(value, str):
@@ -210,4 +229,5 @@ _RULES: dict[str, _Rule] = {
     "replay_source": _one_of(ReplaySource),
     "examples": _count(1, "None takes the whole task.", or_none=True),
     "seed": _count(0, "Any such number will do: 0, 1, 2 ...", most=2**32 - 1),
+    "assistant_only": _yes_or_no,
 }

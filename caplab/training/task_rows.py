@@ -1,8 +1,9 @@
 """Read, check and tokenise the rows of a task, token for token as TRL does it.
 
 A row holds `prompt` and `completion`, or `messages`, or `text`; if it holds several of these, the
-first counts. Prompt and completion are both texts or both lists of chat messages. The rows are
-tokenised here because TRL repeats that for each trainer, with progress bars and cache files.
+first counts. Prompt and completion are both texts or both lists of chat messages; such rows may
+name the `tools` that the model can call. The rows are tokenised here because TRL repeats that for
+each trainer, with progress bars and cache files.
 """
 
 import json
@@ -13,16 +14,17 @@ from typing import Any, TypeAlias
 
 from datasets import Dataset, DatasetDict
 
-from caplab.measuring.likelihood import shared_prefix
+from caplab.models.chat import message_problems
 from caplab.models.subject import Subject
 from caplab.questions import world
 from caplab.support.errors import BadInput, explaining_failure, short_repr
 from caplab.support.files import read_jsonl
 from caplab.support.text import has_lone_surrogate
+from caplab.training.chat_rows import ChatRows, TokenRow, learned
 
-__all__ = ["Row", "Rows", "Task", "as_dataset", "open_task", "tokens"]
+__all__ = ["Row", "Rows", "Task", "as_dataset", "is_chat", "open_task", "tokens"]
 
-Row: TypeAlias = dict[str, list[int]]
+Row: TypeAlias = TokenRow
 Rows: TypeAlias = Dataset | Iterable[str] | Iterable[Mapping[str, Any]] | str | os.PathLike[str]
 Task: TypeAlias = DatasetDict | Rows
 
@@ -71,8 +73,16 @@ def as_dataset(rows: Rows, what: str) -> Dataset:
 
 def _table(rows: list[dict[str, Any]], what: str) -> Dataset:
     """Make a dataset; the messages may carry more than needed, but of the same types throughout."""
+    # Calls of tools have arguments of many types: such rows are kept as JSON.
+    calls = any("tools" in row or _has_calls(row) for row in rows)
     with explaining_failure(f"{what} does not fit into one table"):
-        return Dataset.from_list(rows)
+        return Dataset.from_list(rows, on_mixed_types="use_json" if calls else None)
+
+
+def _has_calls(row: Mapping[str, Any]) -> bool:
+    """Check whether a row holds chat messages of which one calls a tool."""
+    turns = (turn for value in row.values() if isinstance(value, list) for turn in value)
+    return any(isinstance(turn, Mapping) and turn.get("tool_calls") for turn in turns)
 
 
 def _rows(items: list[Any], what: str) -> list[dict[str, Any]]:
@@ -125,7 +135,8 @@ def _check_rows(rows: Sequence[Any], what: str) -> None:
 def _trimmed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep the columns that are trained on; others of mixed types would not fit into a dataset."""
     columns = _columns(rows[0])
-    return [{column: row[column] for column in columns} for row in rows]
+    columns += ("tools",) if any(row.get("tools") for row in rows) else ()
+    return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def _columns(row: Any) -> tuple[str, ...]:
@@ -167,25 +178,40 @@ def _chat_problems(column: str, messages: list[Any]) -> Iterator[str]:
     """Find what is wrong with a list of chat messages."""
     if column == "text" or not messages:
         yield f"{column} is {'a list' if messages else 'empty'}"
-        return
-    for number, message in enumerate(messages):
-        texts = message if isinstance(message, Mapping) else {}
-        if not all(isinstance(texts.get(key), str) for key in ("role", "content")):
-            yield f"message {number} of {column} needs a role and a content, both texts"
+    else:
+        yield from message_problems(messages, column)
 
 
-def tokens(rows: Dataset, subject: Subject) -> Dataset:
-    """Tokenise rows into `input_ids` and `labels`; done once for each tokenizer and content."""
+# ---------------------------------------------------------------- tokens
+
+
+def tokens(rows: Dataset, subject: Subject, assistant_only: bool = False) -> Dataset:
+    """Tokenise rows into `input_ids` and `labels`; done once for each tokenizer and content.
+
+    Of chat messages every turn is learned; with `assistant_only` only the assistant's turns are.
+    """
     content = json.dumps(rows.to_dict(), default=str)
-    return _tokens(content, subject.tokenizer, subject.context)
+    template = str(subject.tokenizer.chat_template)
+    return _tokens(
+        content, subject.tokenizer, subject.context, subject.name, template, assistant_only
+    )
 
 
 @lru_cache(maxsize=16)
-def _tokens(content: str, tokenizer: Any, context: int) -> Dataset:
+def _tokens(
+    content: str, tokenizer: Any, context: int, name: str, _template: str, assistant_only: bool
+) -> Dataset:
     """Cut rows to the model's context, and drop those with nothing left to learn."""
     columns = json.loads(content)
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    cut = [{key: ids[:context] for key, ids in _row(row, tokenizer).items()} for row in rows]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    chat = ChatRows(tokenizer, name, assistant_only) if _is_conversation(rows[0]) else None
+    if assistant_only and chat is None:
+        raise BadInput(
+            "assistant_only learns the assistant's turns of chat messages, and these rows are "
+            "plain texts. Leave it out, or give `messages`."
+        )
+    made = (chat.row(row) if chat else _row(row, tokenizer) for row in rows)
+    cut = [{key: ids[:context] for key, ids in row.items()} for row in made]
     # The first label is never predicted; -100 marks tokens that are read but not learned.
     learnable = [row for row in cut if any(label != -100 for label in row["labels"][1:])]
     if not learnable:
@@ -196,38 +222,26 @@ def _tokens(content: str, tokenizer: Any, context: int) -> Dataset:
     return Dataset.from_list(learnable)
 
 
+def is_chat(rows: Dataset) -> bool:
+    """Check whether rows are written as chat messages."""
+    return _is_conversation(rows[0])
+
+
+def _is_conversation(row: Mapping[str, Any]) -> bool:
+    return all(isinstance(row[column], list) for column in _columns(row))
+
+
 def _row(row: Mapping[str, Any], tokenizer: Any) -> Row:
-    """Tokenise one row as TRL does; with a prompt, only the completion is learned."""
+    """Tokenise one row of texts as TRL does; with a prompt, only the completion is learned."""
     if "prompt" not in row or "completion" not in row:
-        ids = _ids(row["messages"] if "messages" in row else row["text"], tokenizer, end=True)
+        ids = _ids(row["text"], tokenizer, end=True)
         return {"input_ids": ids, "labels": ids}
-    prompt, completion = row["prompt"], row["completion"]
-    asked = _ids(prompt, tokenizer, prompt=True)
-    ids = _ids(prompt + completion, tokenizer, end=True)
-    # A token may span the end of the prompt: then it belongs to the completion.
-    start = shared_prefix(asked, ids)
-    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+    asked = _ids(row["prompt"], tokenizer)
+    return learned(asked, _ids(row["prompt"] + row["completion"], tokenizer, end=True))
 
 
-def _ids(text: Any, tokenizer: Any, *, end: bool = False, prompt: bool = False) -> list[int]:
-    """Tokenise a text or a list of chat messages; `end` closes a text by the end-of-text token."""
-    if isinstance(text, list):
-        return _chat_ids(text, tokenizer, prompt)
+def _ids(text: str, tokenizer: Any, *, end: bool = False) -> list[int]:
+    """Tokenise a text; `end` closes it by the end-of-text token."""
     closing = tokenizer.eos_token or ""
     text += closing if end and not text.endswith(closing) else ""
     return list(tokenizer(text, verbose=False)["input_ids"])
-
-
-def _chat_ids(messages: list[dict[str, str]], tokenizer: Any, prompt: bool) -> list[int]:
-    """Tokenise a conversation with the model's own chat template."""
-    if not tokenizer.chat_template:
-        raise BadInput(
-            "These rows are chat messages, and the tokenizer has no chat template to write them "
-            "with. Give `prompt` and `completion` as texts, or use a model that was made for chat."
-        )
-    with explaining_failure(f"The model's chat template refuses the conversation {messages!r:.80}"):
-        return list(
-            tokenizer.apply_chat_template(
-                messages, tokenize=True, return_dict=True, add_generation_prompt=prompt
-            )["input_ids"]
-        )

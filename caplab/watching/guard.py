@@ -80,7 +80,7 @@ class Check:
 
         On the questions asked, that is: it does not mean HELD.
         """
-        within = all(row.seen_loss <= row.budget for row in self.report.deciding)
+        within = all(row.within_budget for row in self.report.deciding)
         return within and self.verdict != REGRESSED
 
     @property

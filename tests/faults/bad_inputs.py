@@ -3,17 +3,35 @@
 `at` is a `Bench`: a small subject, exam, scorecard, run and an empty folder to spoil.
 """
 
-import json
 import math
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import tiny
 from bench import QUICK, TASK, Bench
 from datasets import Dataset
+from spoiled import (
+    COLUMNS,
+    HUGE,
+    LINE,
+    card,
+    circle,
+    cut,
+    diverged,
+    keeping,
+    loop,
+    mixed,
+    no_run,
+    other,
+    others,
+    overall,
+    question,
+    replay,
+    report,
+    samples,
+    twice,
+)
 
 import caplab as cl
 from caplab.training import remedies
@@ -21,7 +39,6 @@ from caplab.training.remedies.blend import Blend
 from caplab.watching.gate import gate
 
 NAN = math.nan
-LINE = {"capability": "sums", "prompt": "1+1?", "choices": ["2", "3"], "answer": 0}
 
 
 @dataclass(frozen=True)
@@ -32,11 +49,6 @@ class Bad:
     what: str  # is wrong with it
     do: Callable[[Bench], Any]
     words: tuple[str, ...]  # that the message must hold: what was given, and what to do
-
-
-def question(**changes: Any) -> dict[str, Any]:
-    """One sound line of an exam file, with a part of it spoiled."""
-    return LINE | changes
 
 
 BAD_INPUTS = [
@@ -157,6 +169,12 @@ BAD_INPUTS = [
     ),
     Bad("RegressionGuard", "every -1", lambda at: cl.RegressionGuard(every=-1), ("every", "-1")),
     Bad("RegressionGuard", "budget", lambda at: cl.RegressionGuard(budget=5), ("budget", "5")),
+    Bad(
+        "RegressionGuard",
+        "a policy on another exam",
+        lambda at: cl.RegressionGuard(at.exam, policy=keeping("capitols")),
+        ("'capitols'", "Did you mean 'capitals'"),
+    ),
     Bad("RegressionGuard", "a file", lambda at: cl.RegressionGuard("exam.csv"), ("exam.csv",)),
     Bad("interpolate", "1.5", lambda at: remedies.interpolate(at.subject, at.run, 1.5), ("1.5",)),
     Bad(
@@ -232,6 +250,31 @@ BAD_INPUTS = [
     Bad(
         "compare", "metric 3", lambda at: cl.compare(at.card, at.card, metric=3), ("accuracy", "3")
     ),
+    Bad(
+        "compare",
+        "a policy and a budget",
+        lambda at: cl.compare(at.card, at.card, policy=cl.Policy(), budget=0.1),
+        ("not both",),
+    ),
+    Bad(
+        "compare",
+        "a policy on another exam",
+        lambda at: cl.compare(at.card, at.card, policy=keeping("capitols")),
+        ("'capitols'", "Did you mean 'capitals'"),
+    ),
+    Bad("Policy", "a budget of 2", lambda at: cl.Policy(budget=2), ("budget is 2", ".05")),
+    Bad("Policy", "an unknown tier", lambda at: keeping("sums", "must keep"), ("'must-keep'",)),
+    Bad("Policy.load", "no TOML", lambda at: cl.Policy.load(at.file("x")), ("is not TOML",)),
+    Bad("exam", "a number as group", lambda at: cl.exam(at.lines(question(group=3))), ("group",)),
+    Bad(
+        "exam",
+        "a group of two capabilities",
+        lambda at: cl.exam(
+            at.lines(question(group="a"), question(group="a", capability="maths", prompt="2+2?"))
+        ),
+        ("'a'", "two capabilities"),
+    ),
+    Bad("Scorecard", "a number as group", lambda at: card(at, group=(3,) * 6), ("3", "group")),
     Bad("Report.row", "a number", lambda at: report(at)[3], ("no row 3",)),
     Bad("wilson", "95 %", lambda at: cl.wilson(1, 2, confidence=95), ("95", ".95")),
     Bad("wilson", "texts", lambda at: cl.wilson("1", "2"), ("'1'", "'2'")),
@@ -349,103 +392,3 @@ BAD_INPUTS = [
     ),
     Bad("explorer", "a task", lambda at: cl.explorer("replay", at.subject, task=5), ("task is 5",)),
 ]
-
-
-COLUMNS = {"prompt": ["Say hot:"], "completion": [" hot."]}
-HUGE = QUICK.change(method="lora", rank=10**9)
-
-
-def overall() -> cl.Question:
-    """Name a capability as the last row of each table."""
-    return cl.Question("overall", "1+1?", ("2", "3"), 0)
-
-
-def twice(at: Bench) -> Path:
-    """Write a question with two answers."""
-    return at.file(json.dumps(LINE).replace("}", ', "answer": 1}'))
-
-
-def mixed(at: Bench) -> Path:
-    """Put a larger vocabulary beside a model."""
-    tokenizer = deepcopy(at.subject.tokenizer)
-    tokenizer.add_tokens([f"word{n}" for n in range(400)])
-    folder = at.folder_of_model()
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def circle(at: Bench) -> Path:
-    """Let an adapter name itself as its base."""
-    base = cl.load(at.folder_of_model())
-    run = cl.fine_tune(base, QUICK.change(method="lora"), TASK, at.exam, on_point=lambda _: None)
-    folder = run.save(at.folder / "run", weights=True) / "weights"
-    config = json.loads((folder / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = str(folder)
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
-
-
-def loop(at: Bench) -> Path:
-    """Link a name to itself."""
-    (at.folder / "loop").symlink_to("loop")
-    return at.folder / "loop"
-
-
-def card(at: Bench, **changes: Any) -> cl.Scorecard:
-    """Spoil one column of a scorecard."""
-    return replace(at.card, **changes)
-
-
-def replay(at: Bench, old: Any) -> cl.Run:
-    """Mix in old data."""
-    return at.tune(QUICK.change(replay=0.5), replay_data=old)
-
-
-def others(at: Bench) -> Path:
-    """Make a folder with somebody's weights."""
-    (at.folder / "weights").mkdir()
-    return at.folder
-
-
-def no_run(at: Bench) -> Path:
-    """Put an empty object where a run should be."""
-    return at.file("{}", "run.json").parent
-
-
-def diverged(at: Bench) -> cl.Run:
-    """Save a run that came to nothing, and load it."""
-    run = at.tune(QUICK.change(learning_rate=1e30, steps=6))
-    return cl.Run.load(run.save(at.folder / "diverged"))
-
-
-SAMPLE = {
-    "doc_id": 0,
-    "target": "0",
-    "arguments": [["1+1?", " 2"], ["1+1?", " 3"]],
-    "filtered_resps": [["-1", "False"], ["-2", "False"]],
-    "metrics": ["acc"],
-    "acc": 1.0,
-}
-
-
-def samples(at: Bench, **changes: Any) -> cl.Scorecard:
-    """Read a samples file with something spoiled in its one line."""
-    return cl.scorecard_from_lm_eval(at.lines(SAMPLE | changes))
-
-
-def report(at: Bench) -> cl.Report:
-    """Compare the subject with itself."""
-    return cl.compare(at.card, at.card)
-
-
-def other(at: Bench) -> cl.Scorecard:
-    """Answer another exam."""
-    return cl.score(at.subject, at.exam.subset("how-to"), progress=False)
-
-
-def cut(at: Bench) -> Path:
-    """Save a scorecard and lose its second half."""
-    path = at.folder / "card.json"
-    at.card.save(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path

@@ -1,8 +1,8 @@
 """A command that was given nonsense ends with code 2, one message, and nothing half-written."""
 
 import pytest
-from bad_inputs import cut as half_a_scorecard
 from bench import Bench
+from spoiled import cut as half_a_scorecard
 
 from caplab.cli import commands as cli
 
@@ -16,6 +16,10 @@ BAD_COMMANDS = [
     ("one model alone", "gate pocket", ("after",)),
     ("a budget in words", "gate pocket pocket --budget two", ("budget", "two")),
     ("a budget of 200 %", "gate card.json card.json --budget 2", ("budget", "2")),
+    ("a policy that is not there", "gate card.json card.json --policy no.toml", ("no policy",)),
+    ("a misspelt capability", "gate card.json card.json --policy odd.toml", ("'capitols'",)),
+    ("a policy and a budget", "gate card.json card.json --policy p --budget .1", ("not allowed",)),
+    ("a result over a policy", "gate card.json card.json --policy p --json p", ("overwritten",)),
     ("a scorecard that is not there", "gate card.json other.json", ("no scorecard other.json",)),
     ("half a scorecard", "gate card.json half.json", ("half.json", "not a scorecard")),
     ("a result with no folder", "gate card.json card.json --json no/a.json", ("no folder",)),
@@ -39,6 +43,7 @@ def here(tmp_path, monkeypatch):
     at.card.save(tmp_path / "card.json")
     at.file("learningrate = 1", "bad.toml")
     at.file("steps = 2", "good.toml")
+    at.file("[capability.capitols]", "odd.toml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

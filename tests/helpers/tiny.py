@@ -1,5 +1,6 @@
 """Tiny random models of several families, a tokenizer for them, and the slow way to score."""
 
+from copy import deepcopy
 from functools import cache
 
 import torch
@@ -115,6 +116,30 @@ def subject(kind="gpt2", seed=0, **changes):
     for name, value in changes.items():
         setattr(config, name, value)
     return Subject(Causal.from_config(config).eval(), tokenizer(), kind)
+
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# With tools and calls of them, as Qwen2.5 writes them; the arguments are any JSON.
+TOOLS = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] or '' }}"
+    "{% for call in m['tool_calls'] or [] %}<call>{{ call.function | tojson }}</call>{% endfor %}"
+    "<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def chatty(kind="llama", template=CHAT, seed=0, **changes):
+    """A random model that was made for chat: its tokenizer has a template, and marks for turns."""
+    tokens = deepcopy(tokenizer())
+    tokens.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokens.chat_template = template
+    larger = {"vocab_size": len(tokens), "max_position_embeddings": 512} | changes
+    who = subject(kind, seed, **larger)
+    return Subject(who.model, tokens, f"chatty {kind}")
 
 
 def exam():

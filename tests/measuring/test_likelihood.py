@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from caplab.measuring import likelihood
 from caplab.measuring.score import score
+from caplab.models.chat import encode
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam, Question, Text
 from caplab.support.errors import BadInput
@@ -110,7 +111,7 @@ def test_no_text_gets_a_second_start_token():
     tokens.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{tiny.END} $A", special_tokens=[start]
     )
-    plain, started = likelihood._encode(tokens, ["A dog", f"{tiny.END}A dog"])
+    plain, started = encode(tokens, ["A dog", f"{tiny.END}A dog"])
     assert plain == started == tokens("A dog")["input_ids"]
     assert plain[0] == tokens.bos_token_id != plain[1]
 
@@ -289,7 +290,7 @@ def test_half_precision_stays_half_precision(exam):
 
 def test_a_base_and_copies_tokenise_once(gpt2, exam, monkeypatch):
     score(gpt2, exam)
-    monkeypatch.setattr(likelihood, "_encode", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(likelihood, "encode", lambda *_: pytest.fail("tokenised again"))
     score(Subject(copy.deepcopy(gpt2.model), gpt2.tokenizer, "copy"), exam)
     score(gpt2, Exam(exam.questions, exam.texts, "equal, under another name"))
 
@@ -317,7 +318,7 @@ def test_what_begins_alike_is_read_once(gpt2, exam):
 def _rows(who, asked):
     pairs = [
         (prompt, choice)
-        for prompt, choices in likelihood._tokenise(who.tokenizer, asked)
+        for prompt, choices in likelihood._tokenise(who, asked, chat=False)
         for choice in choices
     ]
     readings = [likelihood.Reading(p + c, len(p), n) for n, (p, c) in enumerate(pairs)]

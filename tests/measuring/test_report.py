@@ -97,3 +97,13 @@ def test_rows_are_found_by_name(report):
     assert report["arithmetic"].lost == 35
     with pytest.raises(BadInput, match="capitals"):
         report["capital"]
+
+
+def test_a_loss_of_exactly_the_budget_is_within_it():
+    groups = [f"{n // 5}" for n in range(500)]
+    after = np.ones(500)
+    after[::20] = -1  # 25 of 500 answers, in as many groups of five
+    cards = [card(one, sizes={"a": 500}, group=groups) for one in (np.ones(500), after)]
+    row = compare(*cards).overall
+    assert row.seen_loss != 0.05  # by the last bit
+    assert row.within_budget

@@ -75,6 +75,47 @@ def test_what_cannot_be_asked_is_refused(mine, question, tokens, message):
         mine.ask(question, tokens)
 
 
+def test_an_answer_with_nan_is_refused(saved):
+    who = load(saved)
+    with torch.no_grad():
+        who.model.transformer.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(BadInput, match="mine answers with NaN, not with probabilities"):
+        who.ask("A dog says")
+
+
+# ---------------------------------------------------------------- asking a chat model
+
+
+def test_a_chat_model_is_asked_through_its_template():
+    who = tiny.chatty()
+    ids = who.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "A dog says"}], add_generation_prompt=True
+    )["input_ids"]
+    said = []
+    for _ in range(6):
+        with torch.no_grad():
+            said.append(int(who.model(torch.tensor([ids + said])).logits[0, -1].argmax()))
+    expected = who.tokenizer.decode(said, skip_special_tokens=True).strip()
+    bare = Subject(who.model, tiny.tokenizer(), "the same, without a template")
+    assert who.ask("A dog says", 6) == expected
+    assert who.ask("A dog says", 6, chat=False) == bare.ask("A dog says", 6)
+    assert who.ask("A dog says", 6, system="Be kind.") != expected
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", tiny.END, "z"])
+def test_every_end_mark_ends_an_answer(mark):
+    who = tiny.chatty()
+    number = who.tokenizer.convert_tokens_to_ids(mark)
+    who.model.generation_config.eos_token_id = [0, who.tokenizer.convert_tokens_to_ids("z")]
+
+    def always(_layer, _inputs, logits):
+        return torch.zeros_like(logits).index_fill(-1, torch.tensor(number), 1.0)
+
+    who.model.lm_head.register_forward_hook(always)
+    answer = who.ask("A dog says", 5)
+    assert answer in ("", "z")  # one token, and not five
+
+
 # ---------------------------------------------------------------- what it shows
 
 

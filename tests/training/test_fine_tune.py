@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 import transformers
+from datasets import Dataset
 from peft import LoraConfig
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
@@ -210,6 +211,39 @@ def test_held_out_rows_become_an_exam():
         assert question.prompt == row["prompt"]
         assert f" {question.choices[question.answer]}" == row["completion"]
         assert len(set(question.choices)) == 4
+
+
+def test_held_out_talks_become_an_exam():
+    talks = [
+        [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"It is {n}."}]
+        for n in range(5)
+    ]
+    rows = Dataset.from_list([{"messages": talk} for talk in talks])
+    pairs = Dataset.from_list([{"prompt": talk[:1], "completion": talk[1:]} for talk in talks])
+    assert tuning._exam_of(rows) == tuning._exam_of(pairs)
+    for question, talk in zip(tuning._exam_of(rows).questions, talks, strict=True):
+        assert [dict(turn) for turn in question.messages] == talk[:1]
+        assert question.choices[question.answer] == talk[1]["content"]
+    unasked = [{"messages": [*talk, {"role": "user", "content": "And?"}]} for talk in talks]
+    assert tuning._exam_of(Dataset.from_list(unasked)) is None
+
+
+def test_a_chat_model_is_measured_in_its_chat():
+    talks = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": w}]}
+        for n, w in enumerate(["One.", "Two.", "Three."])
+    ]
+    who, task = tiny.chatty(), {"train": talks, "test": talks}
+    recipe = QUICK.change(steps=2, batch_size=2)
+    exam = Exam((Question("dogs", "A dog says", ("woof", "meow"), 0),), name="dogs")
+    run = fine_tune(who, recipe, task, exam, on_point=lambda _: None)
+    for card in (run.before, run.final, run.before_task, run.final_task):
+        assert card.asked == "chat"
+    assert run.final == score(run.subject, exam)
+    assert run.before.loglikelihoods == score(who, exam).loglikelihoods
+    assert run.before.loglikelihoods != score(who, exam, chat=False).loglikelihoods
+    again = fine_tune(who, recipe.change(assistant_only=True), task, exam)
+    assert not same(weights(again.subject.model), weights(run.subject.model))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ recipes = st.builds(
     replay_source=st.sampled_from(["original", "self"]),
     examples=st.none() | st.integers(1, 1000),
     seed=st.integers(0, 2**32 - 1),
+    assistant_only=st.booleans(),
 )
 
 
@@ -66,7 +67,7 @@ def test_only_equal_recipes_share_a_hash(one, other):
 @pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
 def test_every_field_decides_the_hash(name):
     others = {"method": "lora", "schedule": "cosine", "replay_source": "self", "examples": 3}
-    others |= {"target_modules": "attention", "dropout": 0.5, "replay": 0.5}
+    others |= {"assistant_only": True, "target_modules": "attention", "dropout": 0.5, "replay": 0.5}
     value = others.get(name, None) or getattr(Recipe(), name) * 2 or 1
     assert Recipe(**{name: value}).hash != Recipe().hash
 

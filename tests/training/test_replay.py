@@ -114,3 +114,92 @@ def test_self_replay_is_own_words():
     mixed = mixture(tokens(open_task(["New."])[0], who), recipe, who, None)
     written = tokens(open_task(own_words(who, 8))[0], who)["input_ids"]
     assert [row["input_ids"] for row in mixed if row["replayed"]] == written[:]
+
+
+# ---------------------------------------------------------------- a chat model's own words
+
+
+def talker(seed=0):
+    """A random chat model whose turns end soon."""
+    who = tiny.chatty(seed=seed)
+    end = who.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    def ending(_layer, _inputs, logits):
+        return logits.index_add(-1, torch.tensor([end]), torch.full((*logits.shape[:-1], 1), 3.0))
+
+    who.model.lm_head.register_forward_hook(ending)
+    return who
+
+
+def test_a_chat_model_replays_conversations():
+    who = talker()
+    talks = own_words(who, 20)
+    assert own_words(who, 3) == talks[:3]
+    assert len(talks) == 20
+    for talk in talks:
+        assert [turn["role"] for turn in talk["messages"]] == ["user", "assistant"]
+        assert all(turn["content"].strip() for turn in talk["messages"])
+        assert not any("<|im_" in turn["content"] for turn in talk["messages"])
+
+
+def test_the_template_decides_own_words():
+    who = talker()
+    talks = own_words(who, 3)
+    who.tokenizer.chat_template = None
+    assert all(isinstance(text, str) for text in own_words(who, 3))
+    who.tokenizer.chat_template = tiny.CHAT.replace("<|im_start|>", "<|im_start|>the ")
+    assert own_words(who, 3) != talks
+
+
+def test_questions_follow_the_model():
+    who = tiny.chatty()
+    start = torch.tensor(who.tokenizer(["<|im_start|>user\n"])["input_ids"])
+    with torch.no_grad():
+        chances = who.model(start).logits[0, -1].softmax(-1)
+    drawn = replay._continue(who, torch.Generator().manual_seed(0), start.tolist() * 2000, 1)
+    likeliest = int(chances.argmax())
+    expected = float(chances[likeliest])
+    noise = (expected * (1 - expected) / 2000) ** 0.5
+    assert drawn.flatten().tolist().count(likeliest) / 2000 == pytest.approx(
+        expected, abs=4 * noise
+    )
+
+
+def test_prompts_of_two_lengths_disturb_nothing():
+    """Padding on the left changes no probability: the likeliest tokens are those without it."""
+    who = tiny.chatty()
+    with torch.no_grad():
+        who.model.lm_head.weight.mul_(100)  # as good as certain
+    short, long = who.tokenizer(["A dog says", "The opposite of hot is cold, of big is"])[
+        "input_ids"
+    ]
+    both = replay._continue(who, torch.Generator(), [short, long], 4)
+    alone = [replay._continue(who, torch.Generator(), [ids], 4)[0] for ids in (short, long)]
+    assert both.tolist() == [ids.tolist() for ids in alone]
+
+
+def test_an_unfinished_turn_ends_with_a_sentence(monkeypatch):
+    who = tiny.chatty()
+    said = "Put the pot on it. What is hot? A dog"
+    monkeypatch.setattr(
+        replay, "_continue", lambda *_: torch.tensor(who.tokenizer([said])["input_ids"])
+    )
+    assert replay._turns(who, torch.Generator(), ["Hi"]) == ["Put the pot on it. What is hot?"]
+    said = "A dog says woof<|im_end|>. And?"
+    assert replay._turns(who, torch.Generator(), ["Hi"]) == ["A dog says woof"]
+
+
+def test_self_replay_of_a_chat_model():
+    who, task = talker(), [{"messages": [{"role": "user", "content": "Hi"}] * 2}]
+    task[0]["messages"][1] = {"role": "assistant", "content": "Hello."}
+    for only in (False, True):
+        recipe = Recipe(steps=4, batch_size=4, replay=0.5, replay_source="self")
+        recipe = recipe.change(assistant_only=only)
+        mixed = mixture(tokens(open_task(task)[0], who, only), recipe, who, None)
+        written = tokens(open_task(own_words(who, 8))[0], who, only)
+        replayed = [row for row in mixed if row["replayed"]]
+        assert [row["labels"] for row in replayed] == written["labels"][:]
+    recipe = recipe.change(replay_source="original")
+    texts = mixture(tokens(open_task(task)[0], who, True), recipe, who, ["An old text."])
+    old = next(row for row in texts if row["replayed"])
+    assert old["labels"] == old["input_ids"]  # a plain text among chat rows is learned whole

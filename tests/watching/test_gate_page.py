@@ -74,7 +74,7 @@ def test_questions_of_a_group_are_one(page):
 
 def test_unsaid_answers_are_lost_with_a_reason(page):
     found, decision = page(wrong=[7], silent=[2, 5])
-    assert [question.prompt for question, _ in decision.lost] == [
+    assert [question.prompt for question, _, _ in decision.lost_answers] == [
         f"capitals, question {n}?" for n in (7, 2, 5)
     ]
     assert "Lost: 3 questions" in found.text

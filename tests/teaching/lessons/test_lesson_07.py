@@ -78,7 +78,7 @@ def model(monkeypatch):
 
 def card(n, right):
     nats = ((-0.5, -2.0),) * right + ((-2.5, -0.4),) * (n - right)
-    names = ("things",) * n
+    names = ("capitals", "colours", "arithmetic", "how-to") * (n // 4)
     return Scorecard("base", "exam", "f00d", names, (0,) * n, nats, ((1, 1),) * n)
 
 
@@ -98,3 +98,18 @@ def test_07_3_judges_as_the_gate_does(model):
 def test_07_3_takes_a_run_for_its_model(model):
     base, right = model(lost=0, learned=28), model(lost=0, learned=97)
     assert cl.check("07_3", (base, SimpleNamespace(subject=right))).kind == "Right"
+
+
+def test_07_3_says_what_stands_in_the_way(model):
+    """Each capability has 50 questions: four lost are one in each."""
+    base = model(lost=0, learned=28)
+    said = cl.check("07_3", (base, model(lost=4, learned=97))).text
+    assert "seen to lose .02 of colours, where .00 is agreed" in said
+    assert cl.check("07_3", (base, model(lost=2, learned=97))).kind == "Right"
+
+
+def test_07_3_judges_by_the_policy_of_the_lesson(root, tmp_path):
+    lesson = (root / "lessons" / "07_ship_or_stop.md").read_text("utf-8")
+    written = lesson.partition('Path("policy.toml").write_text("""\\\n')[2].partition('"""')[0]
+    (tmp_path / "policy.toml").write_text(written)
+    assert cl.Policy.load(tmp_path / "policy.toml") == lesson_07.POLICY
