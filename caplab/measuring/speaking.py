@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from caplab.measuring.likelihood import _shares
 from caplab.measuring.prompts import read_prompts
 from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
-from caplab.models.subject import Subject, measuring
+from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.questions.question import Question
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
@@ -114,18 +114,21 @@ def _undecided(answer: str) -> None:
 def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[list[_Row]]:
     """Put prompts of like length together, the longest first: memory runs out at once or never."""
     left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
-    config = subject.model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    whole = config.hidden_size // config.num_attention_heads
-    size_of_head = getattr(config, "head_dim", None) or whole
-    width = 2 * config.num_hidden_layers * heads * size_of_head  # numbers cached for one token
     together = _shares(subject.model)
     while left:
-        length = len(left[0].tokens) + max(row.limit for row in left[:_MOST_ROWS])
-        fitting = _CACHE // (length * width * subject.model.dtype.itemsize)
-        count = (size or max(1, min(_MOST_ROWS, fitting))) if together else 1
+        longest = len(left[0].tokens) + max(row.limit for row in left[:_MOST_ROWS])
+        fitting = _CACHE // (longest * _cached_bytes(subject.model)) if together else 1
+        count = (size if together else None) or max(1, min(_MOST_ROWS, fitting))
         yield left[:count]
         left = left[count:]
+
+
+def _cached_bytes(model: Any) -> int:
+    """Count the bytes of keys and values that one token leaves behind."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
 
 
 def _text(subject: Subject, tokens: list[int]) -> str:
@@ -182,10 +185,7 @@ def _hear(subject: Subject, row: _Row, token: int, stops: set[int]) -> bool:
 def _check_finite(subject: Subject, best: Tensor) -> None:
     """Refuse the answers of a model whose weights have diverged."""
     if best.isnan().any():
-        raise BadInput(
-            f"{subject.name} answers with NaN, not with probabilities: its weights have diverged. "
-            "Train with a lower learning rate, or load the model again."
-        )
+        raise answers_nan(subject.name)
 
 
 def _generated(subject: Subject, row: _Row, stops: set[int]) -> _Row:
