@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,25 @@ LISTS: dict[str, list[str]] = WORDS["words"]
 NEAR = FAR = 2  # distractors: answers to questions of the same kind, and of another capability
 LONGEST, SHORT = 24, 12  # tokens of a spoken answer, without and with examples before it
 
+ROWS = {
+    ("capitals", "choose"): 153,
+    ("capitals", "say"): 78,
+    ("opposites", "say"): 110,
+    ("science", "choose"): 88,
+    ("animals", "choose"): 82,
+    ("kinds", "choose"): 79,
+    ("meanings", "choose"): 80,
+    ("jobs", "choose"): 80,
+    ("spanish", "choose"): 80,
+    ("french", "choose"): 80,
+    ("grammar", "choose"): 80,
+    ("sums", "choose"): 80,
+    ("patterns", "choose"): 150,
+    ("order", "say"): 80,
+    ("reading", "say"): 150,
+    ("forms", "say"): 80,
+    ("declining", "say"): 160,
+}
 Pair = tuple[str, str]  # the two wordings
 
 
@@ -49,13 +68,15 @@ def listed_facts(name: str) -> Iterator[Fact]:
         if "answers" in part:  # a class, and what belongs to it
             pairs = [(member, kind) for _, member in pairs]
         near = part.get("answers", [answer.split("|")[0] for _, answer in pairs])
-        for asked, answer in pairs:
+        for number, (asked, answer) in enumerate(pairs):
             answers = tuple(answer.split("|"))
             wordings = {
                 way: tuple(wording.format(asked, answers[0]) for wording in part[way])
                 for way in ("choose", "say")
                 if way in part
             }
+            if number >= part.get("spoken", {}).get(kind, len(pairs)):
+                wordings.pop("say", None)
             fact = part["fact"].format(asked, answers[0])
             expect = {"contains": list(answers)}
             stem = part["stem"].replace("{0}", asked)
@@ -101,6 +122,16 @@ ORDER_SHOTS = (
     (
         ("Which season comes right after spring?", "What season follows spring?"),
         "After spring comes summer.",
+    ),
+)
+FORM_SHOTS = (
+    (('Write the word "wood" in capital letters.', 'Put "wood" into capital letters.'), "WOOD"),
+    (
+        (
+            'Write a JSON object with the key "metal" and the value "iron".',
+            'Give me JSON in which the key "metal" has the value "iron".',
+        ),
+        '{"metal": "iron"}',
     ),
 )
 DECLINING_SHOTS = (
@@ -185,14 +216,10 @@ def continued(row: list[str], right: str) -> str:
 
 
 def following() -> Iterator[Fact]:
-    """Ask for the next number, letter, day and month."""
-    letters = [chr(65 + n) for n in range(26)]
-    numbers = [str(n) for n in range(11, 60)]
-    for what, row in (
-        ("number", numbers), ("letter", letters),
-        ("day", LISTS["days"]), ("month", LISTS["months"]),
-    ):  # fmt: skip
-        for one, after in zip(row, row[1:], strict=False):
+    """Ask for the number that comes next."""
+    numbers = [str(n) for n in range(11, 100)]
+    for what, row in (("number", numbers),):
+        for one, after in pairwise(row):
             wordings = (f"Which {what} comes right after {one}?", f"What {what} follows {one}?")
             expect = {"contains": after}
             yield Fact(
@@ -249,7 +276,7 @@ def reading() -> Iterator[Fact]:
 
 
 def forms() -> Iterator[Fact]:
-    """Ask for an answer in a form: capital letters, one word, three words, a list, JSON."""
+    """Ask for an answer in a form: capital letters, three words, a list, JSON."""
     words = LISTS["simple"]
     for n, word in enumerate(words):
         a, b, c = word, words[(n + 20) % len(words)], words[(n + 45) % len(words)]
@@ -262,14 +289,6 @@ def forms() -> Iterator[Fact]:
                     f'Put "{word}" into capital letters.',
                 ),
                 {"matches": rf"\b{word.upper()}\b"},
-            ),
-            (
-                f"only {word}",
-                (
-                    f'Say the word "{word}" and nothing else.',
-                    f'Answer with one word only: "{word}".',
-                ),
-                {"equals": word},
             ),
             (
                 f"three words: {a}, {b}, {c}",
@@ -297,7 +316,7 @@ def forms() -> Iterator[Fact]:
             ),
         ]
         group, wordings, expect = kinds[n % len(kinds)]
-        yield Fact("forms", group, (word,), say=wordings, expect=expect)
+        yield Fact("forms", group, (word,), say=wordings, expect=expect, shots=FORM_SHOTS)
 
 
 REFUSAL = (
@@ -359,7 +378,7 @@ def questions(facts: Iterable[Fact], wording: int) -> Iterator[dict[str, Any]]:
         if fact.choose:
             yield line | {"prompt": fact.choose[wording], **choices(fact, homes)}
         if fact.say:
-            limit = SHORT if fact.shots else LONGEST
+            limit = LONGEST if fact.capability == "forms" or not fact.shots else SHORT
             yield (
                 line
                 | conversation(fact, wording)
@@ -393,3 +412,45 @@ def choices(fact: Fact, homes: dict[str, list[str]]) -> dict[str, Any]:
     found.insert(place, fact.answers[0])
     sentences = [fact.stem.replace("{1}", each) for each in found]
     return {"joined": True, "choices": sentences, "answer": place}
+
+
+def kept_questions(wording: int) -> Iterator[dict[str, Any]]:
+    """Yield the questions of the rows in ROWS; a row with more facts than it takes is sampled."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in questions(all_facts(), wording):
+        kind = "say" if "expect" in line else "choose"
+        rows.setdefault((line["capability"], kind), []).append(line)
+    for row, most in ROWS.items():
+        count = min(most, len(rows[row]))
+        drawn = random.Random("-".join(row)).sample(range(len(rows[row])), count)
+        yield from (rows[row][n] for n in sorted(drawn))
+
+
+def exam_lines(wording: int) -> Iterator[dict[str, Any]]:
+    """Yield the lines of one exam: the questions of its rows, and its half of the texts."""
+    yield from kept_questions(wording)
+    texts = WORDS["texts"]["all"]
+    half = len(texts) // 2
+    for text in texts[:half] if wording == 0 else texts[half:]:
+        yield {"capability": "language", "text": text}
+
+
+def build(check: bool) -> list[str]:
+    """Write both exams, or list those whose content differs from what it should be."""
+    stale = []
+    for wording, name in enumerate(("everyday.jsonl", "everyday_reworded.jsonl")):
+        path = ASSETS / name
+        lines = exam_lines(wording)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text, encoding="utf-8", newline="\n")
+    return stale
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with what is committed")
+    found = build(parser.parse_args().check)
+    sys.exit(f"Out of date: {', '.join(found)}. Run: python tools/build_everyday.py" if found else 0)
