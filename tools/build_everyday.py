@@ -28,10 +28,8 @@ ROWS = {
     ("capitals", "say"): 78,
     ("opposites", "say"): 110,
     ("science", "choose"): 88,
-    ("animals", "choose"): 82,
     ("kinds", "choose"): 79,
     ("meanings", "choose"): 80,
-    ("jobs", "choose"): 80,
     ("spanish", "choose"): 80,
     ("french", "choose"): 80,
     ("sums", "choose"): 80,
@@ -214,7 +212,7 @@ def reading() -> Iterator[Fact]:
         ][n % 4]
         first, second, (right, wrong) = asked
         names = next(row for row in LISTS.values() if right in row and wrong in row)
-        wordings = (f"{passage} {first}", f"Read this: {passage} Now answer: {second}")
+        wordings = (f"{passage} {first}", f"{passage} {second}")
         near = (wrong, *[name for name in names if name != right])
         group = f"passage {n + 1}: {one} and {other}"
         expect = {"contains": right}
