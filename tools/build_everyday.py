@@ -31,7 +31,6 @@ ROWS = {
     ("opposites", "say"): 110,
     ("science", "choose"): 88,
     ("kinds", "choose"): 79,
-    ("meanings", "choose"): 80,
     ("spanish", "choose"): 80,
     ("french", "choose"): 80,
     ("sums", "choose"): 80,
