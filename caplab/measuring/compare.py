@@ -11,8 +11,8 @@ One picture decides: the interval of the change, and the budget line below zero.
 2. **What a model no longer says is lost.** Answers that it *says* and answers that it *chooses*
    have rows of their own, because a loss in one hides behind the other. Where a capability has only
    choices, a right answer that was surely said before (more than half of the probability) and keeps
-   less than a tenth of that counts as lost, too: it is preferred, and no longer said. It can convict
-   a row, and keep it from HELD. *Why the whole answer's probability:* that is what a user hears.
+   less than a tenth of that counts as lost, too: it is preferred, and no longer said. It can
+   convict a row, and keep it from HELD. *Why the whole answer's probability:* that is what a user hears.
 3. **Groups are the evidence.** Phrasings of one fact rise and fall together. A row averages within
    each group and weighs groups equally. *Why:* four phrasings of 15 facts, taken for 60 independent
    questions, called REGRESSED in 8.5 of 100 exams without any change.
