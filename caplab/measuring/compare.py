@@ -12,7 +12,7 @@ One picture decides: the interval of the change, and the budget line below zero.
    have rows of their own, because a loss in one hides behind the other. Where a capability has only
    choices, a right answer that was surely said before (more than half of the probability) and keeps
    less than a tenth of that counts as lost, too: it is preferred, and no longer said. It can
-   convict a row, and keep it from HELD. *Why the whole answer's probability:* that is what a user hears.
+   convict a row, and keep it from HELD. *Why the whole answer's probability:* a user hears that.
 3. **Groups are the evidence.** Phrasings of one fact rise and fall together. A row averages within
    each group and weighs groups equally. *Why:* four phrasings of 15 facts, taken for 60 independent
    questions, called REGRESSED in 8.5 of 100 exams without any change.
