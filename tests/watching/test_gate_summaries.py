@@ -128,7 +128,7 @@ def test_nothing_lost_needs_no_second_table():
 def test_unsaid_answers_are_counted_and_shown():
     decision = decided(exam_of(), silent=range(30))
     (rows, lost), _ = tables(markdown(decision.report, decision.lost_answers))
-    assert rows[1][-2:] == ["up to .04, 30 of 100 no longer said", "❌ REGRESSED"]
+    assert rows[1][-2:] == ["up to .40, 30 of 100 no longer said", "❌ REGRESSED"]
     assert lost[1][1:] == ["one", "one (preferred, but said with .0001 where it was .82)"]
 
 
