@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def test_the_documented_job_ships_only_held(noise, code, shipped, root, project,
     (project / "policy.toml").write_text("budget = 0.05")
     job, todo = Job(root, project), steps(root)
     assert job.shell(todo["Train"]["run"]) == 0
-    assert todo["May it ship?"]["uses"].startswith("capability-regression-lab/")
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["caplab"]
+    assert todo["May it ship?"]["uses"] == f"{settings['repository']}@main"
     assert job.use_action(**todo["May it ship?"]["with"]) == code
     if code == 0:  # on GitHub a step that fails ends the job
         assert job.shell(todo["Ship"]["run"]) == 0
