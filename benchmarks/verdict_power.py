@@ -23,7 +23,7 @@ HARMLESS = "harmless training, budget .05: HELD"
 TWICE = "twice the budget lost: REGRESSED"
 MISSED = "a watched capability lost more: what the whole says"
 ROLLBACK = "a capability lost more: a rollback would return there"
-SILENT = "answers still preferred, but no longer said: what is not promised"
+SILENT = "answers still preferred, but no longer said: what the verdicts say"
 
 
 def course(**damage: Any) -> Design:
@@ -104,7 +104,7 @@ def missed(judge: Judge, exams: int) -> Iterator[Rate]:
 
 
 def silent(judge: Judge, exams: int) -> Iterator[Rate]:
-    """Count the verdicts on answers that are no longer said: counting does not see them."""
+    """Count the verdicts on answers that are no longer said."""
     for groups in (72, 150, 300):
         for loss in (0.05, 0.1, 0.2):
             part = Part(groups, loss=loss, silent=1.0)

@@ -151,12 +151,15 @@ def harmless(judge: Judge, design: Design, exams: int, where: str) -> Rate:
 
 
 def no_longer_said(judge: Judge, exams: int) -> Iterator[Rate]:
-    """Measure convictions for answers that are still preferred, but no longer said."""
+    """Measure both errors about answers that are still preferred, but no longer said."""
     for groups, budget, silent in ((72, 0.05, 1.0), (150, 0.05, 0.5), (150, 0.1, 1.0)):
         for sizes, together, number in (((1,), 0.0, exams), ((4,), 0.7, exams // 10)):
             part = Part(groups, sizes, budget, 0.0, together, silent=silent, budget=budget)
             found = judge.simulate(one(part), number)
-            yield at_budget(found, named(part), "some or all of it no longer said")
+            damage = "some or all of it no longer said"
+            yield at_budget(found, named(part), damage)
+            held = found.share(first_held)
+            yield Rate(FALSE_HELD, f"a row; {damage}", named(part), held, number)
 
 
 # ---------------------------------------------------------------- several rows
@@ -318,8 +321,7 @@ def quick_rates(judge: Judge, exams: int) -> Iterator[Rate]:
     ):
         found = judge.simulate(one(part), exams)
         yield at_budget(found, named(part), damage)
-        if not part.silent:
-            yield Rate(FALSE_HELD, f"a row; {damage}", named(part), found.share(first_held), exams)
+        yield Rate(FALSE_HELD, f"a row; {damage}", named(part), found.share(first_held), exams)
     yield harmless(judge, one(replace(tight, loss=0.0, churn=0.1)), exams, named(tight))
     many = several(Part(20, loss=0.05, churn=0.2), 8)
     found = judge.simulate(many, exams // 4)

@@ -11,8 +11,8 @@ One picture decides: the interval of the change, and the budget line below zero.
 2. **What a model no longer says is lost.** Answers that it *says* and answers that it *chooses*
    have rows of their own, because a loss in one hides behind the other. Where a capability has only
    choices, a right answer that was surely said before (more than half of the probability) and keeps
-   less than a tenth of that counts as lost, too: it is preferred, and no longer said. That can
-   convict, and never acquits. *Why the whole answer's probability:* that is what a user hears.
+   less than a tenth of that counts as lost, too: it is preferred, and no longer said. It can
+   convict a row, and keep it from HELD. *Why the whole answer's probability:* a user hears that.
 3. **Groups are the evidence.** Phrasings of one fact rise and fall together. A row averages within
    each group and weighs groups equally. *Why:* four phrasings of 15 facts, taken for 60 independent
    questions, called REGRESSED in 8.5 of 100 exams without any change.
@@ -139,6 +139,7 @@ def _row(name: str, capability: str, tier: str, kind: str, evidence: Evidence) -
         lost=int((new < old).sum()),
         gained=int((new > old).sum()),
         collapsed=int(evidence.collapsed.sum()),
+        said_low=evidence.said_low,
         seen_loss=-float(evidence.said_differences.mean()) if counted else -evidence.change,
         kept=evidence.kept,
         more_groups=evidence.more_groups(joint=True) if undecided else None,
@@ -158,7 +159,8 @@ def _judge(evidence: Evidence) -> tuple[str, str]:
     if not counted:
         return UNDERPOWERED, "an average of probabilities cannot acquit: count answers (accuracy)"
     note = _collapse_note(evidence) if evidence.collapsed.any() else ""
-    return (HELD if low >= limit else UNDERPOWERED), note
+    held = low >= limit and evidence.said_low >= limit
+    return (HELD if held else UNDERPOWERED), note
 
 
 def _collapse_note(evidence: Evidence) -> str:

@@ -105,6 +105,13 @@ class Evidence:
         return mean_interval(self.said_differences, self.alpha / self.family)[1]
 
     @cached_property
+    def said_low(self) -> float:
+        """Return the row's own interval's low end, with what is no longer said as lost."""
+        if not is_counted(self.metric):
+            return self.interval[0]
+        return mean_interval(self.said_differences, self.alpha)[0]
+
+    @cached_property
     def p_value(self) -> float:
         """Return the p-value of no change, corrected for all rows."""
         if self.metric == "probability":  # which has no bounds
@@ -135,10 +142,11 @@ class Evidence:
 
         To HELD where the change that was seen is within the budget, else to REGRESSED.
         """
-        if not is_counted(self.metric) or not self.budget or self.change == -self.budget:
+        change = float(self.said_differences.mean())
+        if not is_counted(self.metric) or not self.budget or abs(change + self.budget) < 1e-9:
             return None
-        levels, counts = np.unique(self.differences, return_counts=True)
-        held = self.change > -self.budget
+        levels, counts = np.unique(self.said_differences, return_counts=True)
+        held = change > -self.budget
         alpha = self.alpha / (self.family if joint and not held else 1)
 
         def decided(sizes: Any) -> Any:

@@ -55,6 +55,7 @@ class Row:
     lost: int  # questions answered right before and wrong after
     gained: int
     collapsed: int  # questions whose right answer is still preferred, but no longer said
+    said_low: float  # as low, where an answer that is no longer said counts as lost
     seen_loss: float  # of these groups; what is no longer said counts, too
     kept: float  # what is left of the right answer's probability, typically (geometric mean)
     more_groups: int | None  # that would decide, if they came out like those seen
@@ -62,7 +63,7 @@ class Row:
     @property
     def possible_loss(self) -> float:
         """Return how large a loss is not excluded: `up to .06 may be gone`."""
-        return max(0.0, -self.low)
+        return max(0.0, -min(self.low, self.said_low))
 
     @property
     def within_budget(self) -> bool:

@@ -27,7 +27,7 @@ from caplab.support.files import as_path, from_json, parse_rows, read_jsonl, wri
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
-BUILT_IN = ("classics", "task")
+BUILT_IN = ("classics", "task", "everyday", "everyday_reworded")
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,10 @@ def _shares(n: int, sizes: list[int]) -> list[int]:
 
 
 def exam(source: str | os.PathLike[str] = "classics") -> Exam:
-    """Read an exam: the built-in `"classics"` or `"task"`, or your own JSONL or Parquet file.
+    """Read an exam: a built-in one, such as `"classics"`, or your own JSONL or Parquet file.
 
+    The built-in exams are `"classics"` and `"task"`, which go with the model `pocket`, and
+    `"everyday"` and `"everyday_reworded"`, which ask a real model the same things in other words.
     A line is a question of choices, `{"capability": ..., "prompt": ..., "choices": [...], "answer":
     0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
     or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name

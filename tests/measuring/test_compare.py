@@ -88,8 +88,8 @@ def test_answers_no_longer_said_convict():
 
 def test_a_few_answers_no_longer_said_stand_in_the_way():
     report = compare(*collapsed(20, n=300))
-    assert report.overall.verdict == "HELD"
-    assert report.verdict == "UNDERPOWERED"
+    assert report.overall.low > -0.05
+    assert (report.overall.verdict, report.verdict) == ("UNDERPOWERED", "UNDERPOWERED")
     assert "seen to lose .07" in report.sentence
 
 

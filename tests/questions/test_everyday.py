@@ -1,0 +1,133 @@
+"""The everyday exam: its shape, its wordings, and what others' answers score in it."""
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from caplab.measuring.score import score
+from caplab.models.fetch import FULL_NAME, fetched_folder
+from caplab.models.load import load
+from caplab.questions.exam import exam
+
+ROOT = Path(__file__).parents[2]
+BOTH = ("everyday", "everyday_reworded")
+SAID = json.loads((Path(__file__).parent / "everyday_said.json").read_text(encoding="utf-8"))
+REPLIES = (
+    "",
+    "Click Settings, then Password.",
+    "Click Castle, then Parcel Label.",
+    "Click City, then Map.",
+    "Let me check your account.",
+    "30 days for most items.",
+)
+SHUFFLES = 20
+MOST = 0.1  # of a row, for answers that were not given to its questions
+
+
+def spoken(name):
+    return [question for question in exam(name).questions if question.spoken]
+
+
+def answered(name):
+    """Return the spoken questions whose answer by the base is recorded, and the answers."""
+    said = SAID["said"][name]
+    asked = [question for question in spoken(name) if question.asked in said]
+    return asked, [said[question.asked] for question in asked]
+
+
+def rates(questions, answers):
+    """Return the accuracy of each capability's spoken row."""
+    rows = defaultdict(list)
+    for question, answer in zip(questions, answers, strict=True):
+        rows[question.capability].append(question.expect.meets(answer))
+    return {name: sum(right) / len(right) for name, right in rows.items()}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_exam_is_large_enough(name):
+    everyday = exam(name)
+    groups = defaultdict(set)
+    for question in everyday.questions:
+        groups[question.capability].add(question.group)
+    sizes = sorted(map(len, groups.values()))
+    assert len(everyday) >= 600
+    assert len(sizes) >= 10
+    assert sizes[0] >= 75
+    assert sizes[-3] >= 150
+    assert len(everyday.texts) >= 12
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_nothing_is_asked_twice(name):
+    asked = Counter((question.asked, question.spoken) for question in exam(name).questions)
+    assert asked.most_common(1)[0][1] == 1
+
+
+def test_both_wordings_ask_the_same_groups():
+    one, other = (
+        [(q.capability, q.group, q.spoken, q.right) for q in exam(name).questions] for name in BOTH
+    )
+    assert one == other
+
+
+def test_every_question_is_reworded():
+    pairs = zip(*(exam(name).questions for name in BOTH), strict=True)
+    assert [a.asked for a, b in pairs if a.asked == b.asked] == []
+
+
+def test_the_two_exams_share_no_text():
+    one, other = ({text.text for text in exam(name).texts} for name in BOTH)
+    assert not one & other
+
+
+def test_distractors_are_half_near_half_far():
+    wrong = {
+        len(question.choices) - 1 for question in exam("everyday").questions if question.choices
+    }
+    assert wrong == {4}
+
+
+def test_the_tool_makes_the_everyday_exams():
+    tool = [sys.executable, ROOT / "tools" / "build_everyday.py", "--check"]
+    done = subprocess.run(tool, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("reply", REPLIES)
+def test_a_fixed_reply_scores_nothing(name, reply):
+    questions = spoken(name)
+    assert max(rates(questions, [reply] * len(questions)).values()) <= MOST
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_every_spoken_row_has_base_answers(name):
+    assert SAID["model"] == FULL_NAME
+    questions, _ = answered(name)
+    counts = Counter(question.capability for question in questions)
+    assert counts.keys() == {question.capability for question in spoken(name)}
+    assert min(counts.values()) >= 20
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_shuffled_answers_score_nothing(name):
+    questions, answers = answered(name)
+    rng, totals = random.Random(0), Counter()
+    for _ in range(SHUFFLES):  # one shuffle of so few answers is luck
+        rng.shuffle(answers)
+        totals.update(rates(questions, answers))
+    assert max(totals.values()) / SHUFFLES <= MOST
+
+
+@pytest.mark.slow
+def test_the_score_hangs_on_no_wording():
+    if not fetched_folder().is_dir():
+        pytest.skip("SmolLM2 is not on this machine: run `caplab fetch smollm2` to test it")
+    model = load("smollm2")
+    one, other = (score(model, exam(name), progress=False) for name in BOTH)
+    assert abs(sum(one.correct) - sum(other.correct)) <= 0.05 * len(one.correct)
