@@ -29,7 +29,15 @@ from caplab.support.errors import BadInput
 if TYPE_CHECKING:
     from caplab.questions.exam import Exam, Question
 
-__all__ = ["SHARING", "Likelihoods", "likelihoods", "shared_prefix"]
+__all__ = [
+    "SHARING",
+    "Likelihoods",
+    "likelihoods",
+    "only_asked",
+    "reads_trees",
+    "shared_prefix",
+    "tree_mask",
+]
 
 SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2", "qwen3"})
 _ROW = 128  # tokens in a tree (see `pack`)
@@ -216,7 +224,7 @@ def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]
 
     The bar is for notebooks and terminals only: not for log files, not from background threads.
     """
-    sharing = _shares(subject.model)
+    sharing = reads_trees(subject.model)
     hidden = not progress or threading.current_thread() is not threading.main_thread()
     total = sum(len(batch.tokens) for batch in plan.batches)
     name = f"Scoring {subject.name}"
@@ -234,9 +242,9 @@ def _surprise(model: Any, batch: Batch, sharing: bool) -> Tensor:
     # Padding comes last, where no token attends to it: plain rows need no real mask.
     reading = {"attention_mask": torch.ones_like(tokens)}  # (rows, length)
     if batch.branching:
-        mask = _mask(batch.ends.to(device), model.dtype)  # (rows, 1, length, length)
+        mask = tree_mask(batch.ends.to(device), model.dtype)  # (rows, 1, length, length)
         reading = {"attention_mask": mask, "position_ids": batch.depths.to(device)}
-    with _only(model, asked) if sharing else nullcontext():
+    with only_asked(model, asked) if sharing else nullcontext():
         logits = model(input_ids=tokens, use_cache=False, **reading).logits  # (asked, vocabulary)
     if logits.ndim == 3:  # (rows, length, vocabulary), after the virtual tokens of a tuned prompt
         logits = logits[:, -tokens.shape[1] :][tuple(asked)]
@@ -244,7 +252,7 @@ def _surprise(model: Any, batch: Batch, sharing: bool) -> Tensor:
     return nats
 
 
-def _mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
+def tree_mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
     """Let each token attend to itself and to its path back to the root."""
     indices = torch.arange(ends.shape[1], device=ends.device)  # (length,)
     seen = (indices <= indices[:, None]) & (indices[:, None] < ends[:, None, :])  # (rows, i, j)
@@ -253,7 +261,7 @@ def _mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _only(model: Any, asked: Tensor) -> Iterator[None]:
+def only_asked(model: Any, asked: Tensor) -> Iterator[None]:
     """Give the output head only the positions whose predictions are needed."""
     head = model.get_output_embeddings()
     hook = head.register_forward_pre_hook(  # (rows, length, width) -> (asked, width)
@@ -265,7 +273,7 @@ def _only(model: Any, asked: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def _shares(model: Any) -> bool:
+def reads_trees(model: Any) -> bool:
     """Check whether a model can read trees: its family can, and no setting of it forbids it."""
     config = model.config
     adapter = getattr(model, "active_peft_config", None)
@@ -286,7 +294,7 @@ _plans: WeakKeyDictionary[Any, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary(
 
 def _plan(subject: Subject, exam: "Exam", batch_size: int | None, chat: bool = False) -> Plan:
     """Return the plan for an exam, made once for each tokenizer."""
-    sharing, room = _shares(subject.model), _room(subject)
+    sharing, room = reads_trees(subject.model), _room(subject)
     plans = _plans.setdefault(subject.tokenizer, {})
     template = str(subject.tokenizer.chat_template) if chat else None
     key = (exam.fingerprint, subject.context, sharing, room, batch_size, template)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from caplab.measuring.likelihood import Batch, Reading, Row, _mask, _only, pack
+from caplab.measuring.likelihood import Batch, Reading, Row, only_asked, pack, tree_mask
 from caplab.models.subject import Subject
 
 __all__ = ["Prompts", "read_prompts"]
@@ -63,10 +63,10 @@ def _read(subject: Subject, trees: list[Row], longest: int) -> _Part:
     """Read some trees, and gather for each prompt what stands on its way from the root."""
     device, batch = subject.device, Batch.of(trees)
     asked = batch.asked.to(device)
-    with _only(subject.model, asked):
+    with only_asked(subject.model, asked):
         output = subject.model(
             input_ids=batch.tokens.to(device),
-            attention_mask=_mask(batch.ends.to(device), subject.model.dtype),
+            attention_mask=tree_mask(batch.ends.to(device), subject.model.dtype),
             position_ids=batch.depths.to(device),
             use_cache=True,
         )

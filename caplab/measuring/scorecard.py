@@ -22,10 +22,6 @@ _READABLE = (1, 2, 3)
 _ASKED = ("plain", "chat")
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
 def _is_nats(value: Any) -> bool:
     """Tell a log-likelihood; NaN is what a diverged model gives, and `compare` says so."""
     return value != value or not math.isnan(as_number(value))
@@ -33,11 +29,11 @@ def _is_nats(value: Any) -> bool:
 
 _KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
     "capability": lambda name: isinstance(name, str),
-    "answer": _is_count,
+    "answer": is_count,
     "loglikelihoods": lambda row: isinstance(row, tuple) and all(map(_is_nats, row)),
-    "characters": lambda row: isinstance(row, tuple) and all(map(_is_count, row)),
+    "characters": lambda row: isinstance(row, tuple) and all(map(is_count, row)),
     "text_losses": lambda pair: (
-        isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and _is_count(pair[1])
+        isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and is_count(pair[1])
     ),
     "group": lambda name: name is None or isinstance(name, str),
     "said": lambda answer: isinstance(answer, str),

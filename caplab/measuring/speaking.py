@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from caplab.measuring.likelihood import _shares
+from caplab.measuring.likelihood import reads_trees
 from caplab.measuring.prompts import read_prompts
 from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
 from caplab.models.subject import Subject, answers_nan, measuring
@@ -114,7 +114,7 @@ def _undecided(answer: str) -> None:
 def _batches(subject: Subject, rows: list[_Row], size: int | None) -> Iterator[list[_Row]]:
     """Put prompts of like length together, the longest first: memory runs out at once or never."""
     left = sorted(rows, key=lambda row: (-len(row.tokens), -row.limit))
-    together = _shares(subject.model)
+    together = reads_trees(subject.model)
     while left:
         longest = len(left[0].tokens) + max(row.limit for row in left[:_MOST_ROWS])
         fitting = _CACHE // (longest * _cached_bytes(subject.model)) if together else 1
@@ -140,7 +140,7 @@ def _text(subject: Subject, tokens: list[int]) -> str:
 
 def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
     """Answer the prompts of a batch; yield each row when it is done."""
-    if not _shares(subject.model):
+    if not reads_trees(subject.model):
         yield _generated(subject, rows[0], stops)
         return
     logits, cache, mask, positions = read_prompts(subject, [row.tokens for row in rows])

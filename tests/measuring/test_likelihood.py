@@ -51,27 +51,27 @@ def test_every_sharing_family_is_tested():
 def test_a_tree_equals_the_definition(family, attention, exam):
     who = tiny.subject(family)
     who.model.set_attn_implementation(attention)
-    assert likelihood._shares(who.model)
+    assert likelihood.reads_trees(who.model)
     assert gap(score(who, exam).loglikelihoods, tiny.naive(who, exam)) < 1e-4
 
 
 @pytest.mark.parametrize("family", sorted(set(tiny.CONFIGS) - likelihood.SHARING))
 def test_other_families_read_row_by_row(family, exam):
     who = tiny.subject(family)
-    assert not likelihood._shares(who.model)
+    assert not likelihood.reads_trees(who.model)
     assert gap(score(who, exam).loglikelihoods, tiny.naive(who, exam)) < 1e-4
 
 
 def test_a_family_that_cannot_would_show(exam, monkeypatch):
     who = tiny.subject("mistral")
-    monkeypatch.setattr(likelihood, "_shares", lambda model: True)
+    monkeypatch.setattr(likelihood, "reads_trees", lambda model: True)
     assert gap(score(who, exam).loglikelihoods, tiny.naive(who, exam)) > 0.1
 
 
 def test_a_wrong_mask_would_show(gpt2, exam, monkeypatch):
     right = tiny.naive(gpt2, exam)
     monkeypatch.setattr(
-        likelihood, "_mask", lambda ends, dtype: torch.zeros(len(ends), 1, *[ends.shape[1]] * 2)
+        likelihood, "tree_mask", lambda ends, dtype: torch.zeros(len(ends), 1, *[ends.shape[1]] * 2)
     )
     assert gap(score(gpt2, exam).loglikelihoods, right) > 0.1
 
@@ -255,7 +255,7 @@ def test_adapters_and_tuned_prompts_are_scored(exam):
         who = tiny.subject()
         who.model = get_peft_model(who.model, config).eval()
         who.model.config.pad_token_id = 0
-        assert likelihood._shares(who.model) is shares
+        assert likelihood.reads_trees(who.model) is shares
         found = score(who, exam).loglikelihoods
         assert gap(found, plain) > 1e-3
         one = Exam(exam.questions[:1])
