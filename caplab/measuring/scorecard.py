@@ -9,7 +9,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from caplab.questions.exam import OVERALL, Exam
-from caplab.support.errors import BadInput, as_number, explaining_failure, require_type, short_repr
+from caplab.support.errors import (
+    BadInput,
+    as_number,
+    explaining_failure,
+    is_count,
+    require_type,
+    short_repr,
+)
 from caplab.support.files import read_sealed, write_sealed
 
 if TYPE_CHECKING:
