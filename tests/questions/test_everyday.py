@@ -125,6 +125,7 @@ def test_shuffled_answers_score_nothing(name):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_the_score_hangs_on_no_wording():
     if not fetched_folder().is_dir():
         pytest.skip("SmolLM2 is not on this machine: run `caplab fetch smollm2` to test it")
