@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 from caplab.support import __version__
 from caplab.support.errors import BadInput, within_memory
+from caplab.support.safe_text import log_text
 
 __all__ = ["main"]
 
@@ -40,16 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except (BadInput, OSError) as error:  # OSError: a full disk behind `> file`
-        print(f"caplab: {error}", file=sys.stderr)
+        _say(f"caplab: {error}", file=sys.stderr)
         return _FAILED
     except Exception:
-        traceback.print_exc()
+        _say(traceback.format_exc(), file=sys.stderr)
         return _FAILED
     return code
 
 
+def _say(thing: object, file: TextIO | None = None) -> None:
+    """Print what others may have written, safe for a terminal and the log of a CI job."""
+    print(log_text(str(thing)), file=file)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages quote arguments that a terminal or a log would obey."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program, with a message that is safe to print."""
+        super().exit(status, message and log_text(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="caplab", description="Capability Regression Lab")
+    parser = _Parser(prog="caplab", description="Capability Regression Lab")
     parser.add_argument("--version", action="version", version=f"caplab {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
     doctor = commands.add_parser("doctor", help="check this machine and its installation")
@@ -120,7 +135,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     from caplab.models.hub import find_folder
 
-    print(f"{options.model} is in {find_folder(options.model)}")
+    _say(f"{options.model} is in {find_folder(options.model)}")
     return 0
 
 
@@ -135,7 +150,7 @@ def _score(options: argparse.Namespace) -> int:
         raise BadInput(f"{options.model} answers {card.exam!r}, not {asked.name!r}.")
     if options.json:
         card.save(options.json)
-    print(card)
+    _say(card)
     return 0
 
 
@@ -145,7 +160,7 @@ def _exam_check(options: argparse.Namespace) -> int:
     from caplab.questions.exam import exam
 
     found = check_exam(exam(options.exam), load(options.model), budget=options.budget)
-    print(found)
+    _say(found)
     return 1 if found.problems else 0
 
 
@@ -169,7 +184,7 @@ def _gate(options: argparse.Namespace) -> int:
             getattr(decision, f"save_{form}")(path)
     if summary:
         decision.append_markdown(summary)
-    print(decision)
+    _say(decision)
     return decision.exit_code
 
 
@@ -187,13 +202,13 @@ def _sweep(options: argparse.Namespace) -> int:
     given = {"n_jobs": options.jobs, "store": store, "every": every}
     with on_dask(options.dask):
         if options.dry_run:
-            print(estimate_sweep(recipes, options.model, **given))
+            _say(estimate_sweep(recipes, options.model, **given))
             return 0
         atlas = sweep(recipes, options.model, **given)
     for recipe, reason in zip(atlas.failed["hash"], atlas.failed["reason"], strict=True):
-        print(f"{recipe} failed: {reason}", file=sys.stderr)
+        _say(f"{recipe} failed: {reason}", file=sys.stderr)
     if len(atlas.runs):
-        print(f"{atlas}\nwritten to {atlas.save(out)}")
+        _say(f"{atlas}\nwritten to {atlas.save(out)}")
     return _FAILED if len(atlas.failed) else 0
 
 
@@ -201,5 +216,5 @@ def _claims(options: argparse.Namespace) -> int:
     from caplab.study import claims
     from caplab.study.atlas import atlas
 
-    print(claims.measure_all(atlas(options.atlas)))
+    _say(claims.measure_all(atlas(options.atlas)))
     return 0

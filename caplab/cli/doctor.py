@@ -17,6 +17,7 @@ from typing import Literal
 
 from caplab.models.fetch import fetched_folder
 from caplab.models.folder import damaged_files
+from caplab.support.safe_text import line_text
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -36,7 +37,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         line = f"{f'[{self.level}]':6} {self.text}"
-        return f"{line} -> {self.advice}" if self.advice else line
+        return line_text(f"{line} -> {self.advice}" if self.advice else line)
 
 
 def examine() -> int:

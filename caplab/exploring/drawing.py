@@ -6,7 +6,6 @@ which knows whether it is dark (see `theme`); a picture in a saved notebook has 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from itertools import chain
 from textwrap import wrap
 
@@ -16,6 +15,7 @@ from caplab.exploring.sentences import Headline, headline, name
 from caplab.exploring.shapes import HEIGHT, WIDTH, svg_picture, svg_text
 from caplab.exploring.state import Answer, State
 from caplab.exploring.theme import PRINTED
+from caplab.support.safe_text import html_text
 
 __all__ = ["picture", "render"]
 
@@ -26,7 +26,7 @@ __all__ = ["picture", "render"]
 def render(state: State) -> str:
     """Return everything that a panel shows below its controls, as HTML."""
     said = headline(state)
-    drawn = svg_picture(_charts(state), WIDTH, _height(state), escape(said.text))
+    drawn = svg_picture(_charts(state), WIDTH, _height(state), html_text(said.text))
     return f'<div class="cl-screen">{_headline(state, said)}{drawn}{_answers(state)}</div>'
 
 
@@ -44,7 +44,7 @@ def picture(state: State) -> str:
     paper = f'<style>{PRINTED}</style><rect width="100%" height="100%" class="cl-paper"/>'
     words = _column(head, 28) + _column(foot, bottom)
     height = bottom + ROW * len(foot)
-    return svg_picture(paper + inside + words, WIDTH, height, escape(said.text))
+    return svg_picture(paper + inside + words, WIDTH, height, html_text(said.text))
 
 
 ROW = 22  # between two lines of text
@@ -82,11 +82,11 @@ def _headline(state: State, said: Headline) -> str:
     badge = ""
     if said.verdict:
         kind = f"cl-verdict cl-{said.verdict.lower()}"
-        badge = f'<span class="{kind}">{said.verdict} <i>({escape(said.change)})</i></span>'
+        badge = f'<span class="{kind}">{said.verdict} <i>({html_text(said.change)})</i></span>'
     failed = " cl-failed" if state.phase == "failed" else ""
     return (
-        f'<div class="cl-said{failed}" role="status"><b>{escape(said.text)}</b>{badge}'
-        f'<div class="cl-detail">{escape(said.detail) or "&nbsp;"}</div></div>'
+        f'<div class="cl-said{failed}" role="status"><b>{html_text(said.text)}</b>{badge}'
+        f'<div class="cl-detail">{html_text(said.detail) or "&nbsp;"}</div></div>'
     )
 
 
@@ -105,7 +105,7 @@ def _answers(state: State) -> str:
     if not state.answers:
         return ""
     now = f"after: {name(state)}" if state.points else "after"
-    head = "".join(f"<th>{escape(title)}</th>" for title in ("question", "before", now))
+    head = "".join(f"<th>{html_text(title)}</th>" for title in ("question", "before", now))
     rows = "".join(map(_answer_row, _current(state)))
     return f'<table class="cl-answers"><tr>{head}</tr>{rows}</table>'
 
@@ -114,5 +114,5 @@ def _answer_row(line: Answer) -> str:
     before, after = line.before or "(nothing)", line.after
     kind = line.fate and f"cl-{line.fate}"
     now = "…" if after is None else after or "(nothing)"
-    cells = f"<td>{escape(line.question)}</td><td>{escape(before)}</td>"
-    return f'<tr>{cells}<td class="{kind}">{escape(now)}</td></tr>'
+    cells = f"<td>{html_text(line.question)}</td><td>{html_text(before)}</td>"
+    return f'<tr>{cells}<td class="{kind}">{html_text(now)}</td></tr>'

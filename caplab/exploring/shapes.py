@@ -1,11 +1,11 @@
 """The shapes that pictures are made of, as SVG: text, lines, dots, and the frame of a chart."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import chain
 from typing import TypeAlias
+
+from caplab.support.safe_text import html_text
 
 WIDTH, HEIGHT = 860, 332  # of both charts; the page scales them
 Pair: TypeAlias = tuple[float, float]  # x and y, as values or as pixels
@@ -76,14 +76,10 @@ def draw_veil(frame: Frame) -> str:
     return svg_text(middle, frame.y(0.5) + 22, "?", "cl-veil", "middle")
 
 
-# Characters that XML cannot hold, not even escaped; an untrained model says such things.
-_UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 def svg_text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
     """Write words; characters that XML cannot hold become U+FFFD."""
-    words = escape(_UNWRITABLE.sub("\ufffd", words))
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{words}</text>'
+    where = f'x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}"'
+    return f"<text {where}>{html_text(words)}</text>"
 
 
 def svg_line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:

@@ -12,7 +12,8 @@ from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import OVERALL, Exam, Question
 from caplab.questions.wording import visible, words
-from caplab.support.errors import short_repr
+from caplab.support.errors import list_problems, short_repr
+from caplab.support.safe_text import line_text, log_text
 from caplab.support.tables import text_table
 from caplab.support.text import format_number, format_percent
 
@@ -40,11 +41,11 @@ class ExamCheck:
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
-        lines = [f"Exam {self.exam}, asked of {self.subject} ({self.asked})", ""]
+        lines = [line_text(f"Exam {self.exam}, asked of {self.subject} ({self.asked})"), ""]
         lines += [*text_table([_COLUMNS, *self.table]), ""]
-        lines += [f"To mend: {problem}" for problem in self.problems]
+        lines += list_problems([f"To mend: {problem}" for problem in self.problems], indent="")
         lines += [f"Note: {note}" for note in self.notes]
-        return "\n".join([*lines, "" if self.problems else "Nothing to mend."]).rstrip()
+        return log_text("\n".join([*lines, "" if self.problems else "Nothing to mend."])).rstrip()
 
 
 _COLUMNS = ("row", "questions", "groups", "base", "chance", "met by others")

@@ -7,7 +7,6 @@ rows stands here, in `Report.verdict`.
 import os
 import sys
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from caplab.measuring.policy import ADVISORY, MUST_KEEP
@@ -15,6 +14,7 @@ from caplab.questions.exam import OVERALL
 from caplab.support.colours import VERDICTS, WHITE
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure, short_repr
 from caplab.support.files import read_sealed, write_sealed
+from caplab.support.safe_text import html_text, line_text
 from caplab.support.tables import text_table
 from caplab.support.text import format_number, format_signed, join_words
 
@@ -26,6 +26,8 @@ __all__ = ["HELD", "REGRESSED", "UNDERPOWERED", "Report", "Row"]
 REGRESSED, HELD, UNDERPOWERED = "REGRESSED", "HELD", "UNDERPOWERED"
 _FORMAT = "caplab report 2"
 _OLD_FORMAT = "caplab report 1"
+_MOST_ROWS = 200  # in a table that people read; what is saved has all of them
+_LONGEST = 2000  # characters of a sentence
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Report:
             parts += [f"in the way: {', '.join(self.obstacles)}"]
         elif self.not_excluded:
             parts += [self.not_excluded]
-        return "; ".join(parts)
+        return line_text("; ".join(parts), _LONGEST)
 
     def _silenced(self) -> list[str]:
         """Say where it was not counting that convicted, but answers that are no longer said."""
@@ -188,9 +190,10 @@ class Report:
         budgets = {row.budget for row in self.rows}
         own = "" if len(budgets) == 1 else ", some capabilities their own"
         several = f"; REGRESSED corrected for {self.family} rows" * (self.family > 1)
-        return (
+        return line_text(
             f"{self.before} -> {self.after}; {self.metric}; budget {format_number(self.budget)}"
-            f"{own}; {100 * self.confidence:.4g} % intervals{several}"
+            f"{own}; {100 * self.confidence:.4g} % intervals{several}",
+            _LONGEST,
         )
 
     def words(self, row: Row) -> str:
@@ -249,30 +252,33 @@ class Report:
             return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
 
     def __repr__(self) -> str:
-        table = text_table([_COLUMNS, *(self._cells(row) for row in self.rows)], _WORDS)
+        table = text_table([_COLUMNS, *map(self._cells, self.worst(_MOST_ROWS))], _WORDS)
+        table += [self._left_out] if self._left_out else []
         return "\n".join([*table, "", self.sentence, *self._notes(), self.conditions])
 
     def _repr_html_(self) -> str:
         """Write the table for a notebook; colours are inherited, so that dark themes work."""
         head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
-        rows = "".join(map(self._html_row, self.rows))
-        notes = "".join(f"<div>{escape(note)}</div>" for note in self._notes())
+        rows = "".join(map(self._html_row, self.worst(_MOST_ROWS)))
+        notes = [self._left_out, *self._notes(), self.conditions]
+        shown = "".join(f"<div>{html_text(note)}</div>" for note in notes if note)
         return (
-            f"<div><b>{escape(self.sentence)}</b>"
+            f"<div><b>{html_text(self.sentence)}</b>"
             '<table style="margin:.5em 0;color:inherit;font:inherit">'
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-            f'<div style="opacity:.75">{notes}{escape(self.conditions)}</div></div>'
+            f'<div style="opacity:.75">{shown}</div></div>'
         )
 
     def _html_row(self, row: Row) -> str:
-        name, *numbers, verdict = map(escape, self._cells(row))
+        name, *numbers, verdict = (html_text(cell, 200) for cell in self._cells(row))
         badge = (
             f"background:{VERDICTS[row.verdict]};color:{WHITE};padding:.1em .5em;border-radius:.6em"
         )
         right = '<td style="text-align:right;padding:.2em .6em">'
         cells = "".join(f"{right}{number}</td>" for number in numbers)
+        note = html_text(row.note, _LONGEST)
         return (
-            f'<tr title="{escape(row.note)}"><th style="text-align:left">{name}</th>{cells}'
+            f'<tr title="{note}"><th style="text-align:left">{name}</th>{cells}'
             f'<td style="text-align:left"><span style="{badge}">{verdict}</span></td></tr>'
         )
 
@@ -289,7 +295,20 @@ class Report:
         """Say each note once, behind the names of all rows that it is about."""
         notes = dict.fromkeys(row.note for row in self.rows if row.note)
         names = {note: [row.name for row in self.rows if row.note == note] for note in notes}
-        return [f"{join_words(names[note])}: {note}" for note in notes]
+        said = [line_text(f"{join_words(names[note])}: {note}", _LONGEST) for note in notes]
+        return said[:_MOST_ROWS]
+
+    def worst(self, most: int) -> list[Row]:
+        """Choose the rows that lost most where there are too many, the overall rows always."""
+        ranked = sorted(self.capabilities, key=lambda r: (r.verdict != REGRESSED, -r.seen_loss))
+        kept = {row.name for row in ranked[:most]}
+        return [row for row in self.rows if row.is_overall or row.name in kept]
+
+    @property
+    def _left_out(self) -> str:
+        """Say how many rows a table leaves out."""
+        more = len(self.rows) - len(self.worst(_MOST_ROWS))
+        return f"... and {more:,} more capabilities, which lost less" if more else ""
 
 
 _COLUMNS = ["capability", "n", "groups", "before", "after", "change", "interval"]

@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from caplab.questions.exam import OVERALL, Exam
@@ -18,6 +17,7 @@ from caplab.support.errors import (
     short_repr,
 )
 from caplab.support.files import read_sealed, write_sealed
+from caplab.support.safe_text import html_text, line_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,10 +250,10 @@ class Scorecard:
         )
 
     def __repr__(self) -> str:
-        rows = list(self._rows())
+        rows = [(line_text(name, 80), *rest) for name, *rest in self._rows()]
         width = max(len(name) for name in ("capability", *(row[0] for row in rows)))
         lines = [
-            f"Scorecard: {self.subject} on {self.exam}",
+            line_text(f"Scorecard: {self.subject} on {self.exam}", 300),
             f"{'capability':{width}}     n  accuracy  95 % interval",
         ]
         for name, n, share, low, high in rows:
@@ -263,12 +263,13 @@ class Scorecard:
     def _repr_html_(self) -> str:
         cell = '<td style="text-align: right">'
         rows = "".join(
-            f'<tr><td style="text-align: left">{escape(name)}</td>{cell}{n}</td>'
+            f'<tr><td style="text-align: left">{html_text(name, 200)}</td>{cell}{n}</td>'
             f"{cell}{share:.3f}</td>{cell}{low:.3f} to {high:.3f}</td></tr>"
             for name, n, share, low, high in self._rows()
         )
         head = "<tr><th>capability</th><th>n</th><th>accuracy</th><th>95 % interval</th></tr>"
-        title = f"<caption><b>{escape(self.subject)}</b> on {escape(self.exam)}</caption>"
+        subject, exam = html_text(self.subject, 200), html_text(self.exam, 200)
+        title = f"<caption><b>{subject}</b> on {exam}</caption>"
         return f"<table>{title}{head}{rows}</table>{self._footer()}"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from caplab.models.chat import (
@@ -16,6 +15,7 @@ from caplab.models.chat import (
 )
 from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import html_text, line_text
 
 if TYPE_CHECKING:
     import torch
@@ -115,13 +115,13 @@ class Subject:
     def __repr__(self) -> str:
         family = _FAMILIES.get(self.model.config.model_type) or type(self.model).__name__
         return (
-            f"Subject {self.name}: {_count(self.parameters)} parameters, {family}, "
+            f"Subject {line_text(self.name)}: {_count(self.parameters)} parameters, {family}, "
             f"{self.context}-token context, {self.device}"
         )
 
     def _repr_html_(self) -> str:
         name, _, facts = repr(self).partition(": ")
-        return f"<b>{escape(name)}</b>: {escape(facts)}"
+        return f"<b>{html_text(name)}</b>: {html_text(facts)}"
 
 
 def answers_nan(name: str) -> BadInput:

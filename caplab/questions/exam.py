@@ -24,6 +24,7 @@ from caplab.support.errors import (
     short_repr,
 )
 from caplab.support.files import as_path, from_json, parse_rows, read_jsonl, write_atomically
+from caplab.support.safe_text import line_text
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
@@ -134,7 +135,7 @@ class Exam:
         counts = Counter(question.capability for question in self.questions)
         tested = ", ".join(f"{name} {count}" for name, count in counts.items())
         texts = f", texts: {len(self.texts)}" if self.texts else ""
-        return f"Exam {self.name}: {len(self)} questions ({tested}){texts}"
+        return line_text(f"Exam {self.name}: {len(self)} questions ({tested}){texts}")
 
 
 def _lines(questions: Iterable[Question], texts: Iterable[Text]) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """The error that public functions raise for bad input, and helpers to word its message."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
 from os import PathLike
+
+from caplab.support.safe_text import log_text, shorten
 
 __all__ = [
     "BadInput",
@@ -13,6 +15,7 @@ __all__ = [
     "did_you_mean",
     "explaining_failure",
     "is_count",
+    "list_problems",
     "out_of_memory",
     "require_type",
     "short_repr",
@@ -20,14 +23,29 @@ __all__ = [
 ]
 
 _MAX_LENGTH = 80  # characters of a value in a message
+_MOST_LISTED = 20  # problems in one message: what has thousands of them is wrong as a whole
+_MAX_MESSAGE = 10_000  # characters of a message
 
 
 class BadInput(ValueError):  # noqa: N818 - learners read the name: it says what came in
-    """An input that the lab cannot use: what was wrong, the value given and what to do now."""
+    """An input that the lab cannot use: what was wrong, the value given and what to do now.
+
+    Messages quote what others wrote, so they are made safe for a terminal and a log, and bounded.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(log_text(shorten(str(message), _MAX_MESSAGE)))
 
     def _render_traceback_(self) -> list[str]:
         """Show only the message in a notebook: IPython calls this in place of its traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def list_problems(problems: Sequence[str], *, indent: str = "  ") -> list[str]:
+    """Return the first of many problems as lines of a message, and how many more there are."""
+    lines = [f"{indent}{shorten(problem, 300)}" for problem in problems[:_MOST_LISTED]]
+    more = len(problems) - len(lines)
+    return [*lines, f"{indent}... and {more:,} more"] if more else lines
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:

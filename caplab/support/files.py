@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from caplab.support.errors import BadInput, did_you_mean, short_repr
+from caplab.support.errors import BadInput, did_you_mean, list_problems, short_repr
 
 Item = TypeVar("Item")
 
@@ -67,9 +67,6 @@ def read_text(path: str | os.PathLike[str], kind: str, known: Iterable[str] = ()
         raise BadInput(f"{path} is not UTF-8: {byte}, cannot be read. Save it as UTF-8.") from error
 
 
-_MAX_PROBLEMS = 20  # listed in one message: a file of thousands of bad lines is wrong as a whole
-
-
 def read_jsonl(
     path: str | os.PathLike[str],
     kind: str,
@@ -104,10 +101,8 @@ def parse_rows(
             problems.append(f"{unit} {number}: {error}")
     if problems:
         count = f"{len(problems)} malformed {unit}{'s' * (len(problems) > 1)}"
-        listed = [f"  {problem}" for problem in problems[:_MAX_PROBLEMS]]
-        if len(problems) > _MAX_PROBLEMS:
-            listed.append(f"  ... and {len(problems) - _MAX_PROBLEMS} more")
-        raise BadInput("\n".join([f"{path} has {count}:", *listed, *([advice] if advice else [])]))
+        lines = [f"{path} has {count}:", *list_problems(problems), *([advice] if advice else [])]
+        raise BadInput("\n".join(lines))
     return items
 
 

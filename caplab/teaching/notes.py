@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from caplab.support.colours import NEW, OLD, PALE, VERDICTS
+from caplab.support.safe_text import html_text
 
 __all__ = [
     "BLANK",
@@ -49,7 +49,7 @@ class Note:
 
 def rich_text(text: str) -> str:
     """Write a text as HTML: `code`, **bold**, *italic*, and paragraphs between empty lines."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text.strip(), quote=False))
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html_text(text.strip()))
     text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
     text = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?!\w)", r"<i>\1</i>", text)
     return re.sub(r"\n\s*\n", "<br><br>", text)

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +17,7 @@ from caplab.questions.exam import Exam
 from caplab.support.errors import BadInput, explaining_failure
 from caplab.support.files import as_path, make_folder, read_sealed, remove, write_sealed
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import html_text, line_text
 from caplab.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -171,11 +171,11 @@ class Run:
     # ---------------------------------------------------------------- in words
 
     def __repr__(self) -> str:
-        return " | ".join(f"{name}: {value}" for name, value in self._summary().items())
+        return line_text(" | ".join(f"{name}: {value}" for name, value in self._summary().items()))
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            f"<tr><th>{html_text(name)}</th><td>{html_text(value)}</td></tr>"
             for name, value in self._summary().items()
         )
         return f"<table>{rows}</table>"

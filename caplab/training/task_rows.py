@@ -17,7 +17,7 @@ from datasets import Dataset, DatasetDict
 from caplab.models.chat import message_problems
 from caplab.models.subject import Subject
 from caplab.questions import world
-from caplab.support.errors import BadInput, explaining_failure, short_repr
+from caplab.support.errors import BadInput, explaining_failure, list_problems, short_repr
 from caplab.support.files import read_jsonl
 from caplab.support.text import has_lone_surrogate
 from caplab.training.chat_rows import ChatRows, TokenRow, learned
@@ -125,11 +125,12 @@ def _check_rows(rows: Sequence[Any], what: str) -> None:
     """Refuse rows that cannot be trained on, and say what is wrong with each of them."""
     first = next((columns for row in rows if (columns := _columns(row))), ())
     found = {n: list(_problems(row, first)) for n, row in enumerate(rows)}
-    lines = [f"  row {n}: {problem}" for n, problems in found.items() for problem in problems]
+    lines = [f"row {n}: {problem}" for n, problems in found.items() for problem in problems]
     if lines:
         bad = sum(map(bool, found.values()))
         rows_are = "1 malformed row" if bad == 1 else f"{bad} malformed rows"
-        raise BadInput("\n".join([f"{what} has {rows_are}:", *lines, f"A row holds {_FORMATS}."]))
+        lines = [f"{what} has {rows_are}:", *list_problems(lines), f"A row holds {_FORMATS}."]
+        raise BadInput("\n".join(lines))
 
 
 def _trimmed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The gate's report as one self-contained HTML file: no scripts, no network, no fonts."""
 
 from base64 import b64encode
-from html import escape
 
 from caplab.measuring.lost import Lost
 from caplab.measuring.policy import ADVISORY, MUST_KEEP
@@ -10,11 +9,13 @@ from caplab.plots.picture import Picture
 from caplab.plots.scorecards import before_after
 from caplab.support import __version__
 from caplab.support.colours import DARK_VERDICTS, VERDICTS
+from caplab.support.safe_text import html_text
 from caplab.support.text import format_number, join_words
 
 __all__ = ["page"]
 
 _MOST_LOST = 50  # questions in the table; the counts include all
+_LONGEST = 2000  # characters of a question, an answer or a rule
 _MEANINGS = {
     HELD: "A larger drop than the budget is excluded, overall and in every must-keep capability.",
     REGRESSED: "A drop is real and larger than its budget.",
@@ -49,15 +50,15 @@ def page(report: Report, lost: list[Lost], *, exit_code: int, fingerprint: str) 
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{verdict} {escape(report.exam)}</h1>",
+            f"<title>{html_text(title, 300)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{verdict} {html_text(report.exam, 300)}</h1>",
             f"<p>{_MEANINGS[report.verdict]} (exit code {exit_code})</p>",
-            f"<p>{escape(_rules(report))}</p>",
-            f'<div class="wide"><img alt="{escape(picture.finding)}" '
+            f"<p>{html_text(_rules(report), _LONGEST)}</p>",
+            f'<div class="wide"><img alt="{html_text(picture.finding, 300)}" '
             f'src="{_data_uri(picture)}"></div>',
             f'<div class="wide">{report._repr_html_()}</div>',
             *_lost(lost),
-            f"<p><small>exam {escape(fingerprint)}, "
+            f"<p><small>exam {html_text(fingerprint, 100)}, "
             f"caplab {__version__}</small></p></body></html>\n",
         ]
     )
@@ -98,7 +99,7 @@ def _lost_row(lost: Lost) -> str:
     """Write the question and both answers; what was expected shows up under the mouse."""
     question = lost.question
     texts = (question.capability, question.asked, question.right, lost.was, lost.now or "(nothing)")
-    name, asked, right, was, now = map(escape, texts)
+    name, asked, right, was, now = (html_text(text, _LONGEST) for text in texts)
     return (
         f'<tr title="{right}"><td>{name}</td><td><pre>{asked}</pre></td>'
         f'<td class="answer" dir="auto">{was}</td><td class="answer" dir="auto">{now}</td></tr>'

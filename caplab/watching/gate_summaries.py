@@ -1,11 +1,10 @@
 """The gate's result where reviewers look: Markdown for pull requests, JUnit XML for CI servers."""
 
-import re
-from html import escape
 from xml.etree import ElementTree
 
 from caplab.measuring.lost import Lost
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report, Row
+from caplab.support.safe_text import markdown_text, xml_text
 from caplab.support.text import format_number
 
 __all__ = ["junit", "markdown"]
@@ -13,12 +12,8 @@ __all__ = ["junit", "markdown"]
 _SHOWN = 3  # lost answers in the Markdown summary; the HTML page has more
 _MOST_ROWS = 50  # of the table: a comment on a pull request has its limits
 _LONGEST = 300  # characters of a question or an answer
+_LONGEST_CASE = 1000  # of a name or a reason in JUnit XML
 _MARKS = {HELD: "✅", REGRESSED: "❌", UNDERPOWERED: "❓"}
-_MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
-_LINKS = re.compile(r"@|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
-_NO_XML = re.compile(
-    r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # XML 1.0 has no NUL
 
 
 def markdown(report: Report, lost: list[Lost]) -> str:
@@ -30,7 +25,7 @@ def markdown(report: Report, lost: list[Lost]) -> str:
         "",
         "| capability | groups | before | after | change | budget | may be gone | verdict |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-        *(_row(report, row) for row in _chosen(report)),
+        *(_row(report, row) for row in report.worst(_MOST_ROWS)),
         "",
     ]
     if lost:
@@ -44,13 +39,6 @@ def markdown(report: Report, lost: list[Lost]) -> str:
         lines += map(_lost, lost[:_SHOWN])
         lines.append("")
     return "\n".join([*lines, f"<sub>{_text(report.conditions)}</sub>", ""])
-
-
-def _chosen(report: Report) -> list[Row]:
-    """Choose the rows that lost most where there are too many, the overall rows always."""
-    worst = sorted(report.capabilities, key=lambda row: (row.verdict != REGRESSED, -row.seen_loss))
-    kept = {row.name for row in worst[:_MOST_ROWS]}
-    return [row for row in report.rows if row.is_overall or row.name in kept]
 
 
 def _row(report: Report, row: Row) -> str:
@@ -70,12 +58,8 @@ def _lost(lost: Lost) -> str:
 
 
 def _text(text: str) -> str:
-    """Write foreign text so that Markdown, HTML and the log of a CI job take it for text alone."""
-    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    plain = " ".join(_NO_XML.sub("\ufffd", short).split())
-    # An invisible character: no name in an answer is notified, and no address becomes a link.
-    quiet = _LINKS.sub("\\g<0>\u200b", escape(plain, quote=False))
-    return _MARKUP.sub(r"\\\1", quiet)
+    """Write foreign text as text alone, and not too much of it."""
+    return markdown_text(text, _LONGEST)
 
 
 def junit(report: Report) -> str:
@@ -124,4 +108,4 @@ def _add(case: ElementTree.Element, kind: str, verdict: str, said: str) -> None:
 
 
 def _xml(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    return xml_text(text, _LONGEST_CASE)

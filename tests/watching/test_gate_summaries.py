@@ -1,5 +1,6 @@
 """The gate's summaries: Markdown and JUnit, sound whatever names and answers contain."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -156,8 +157,8 @@ def test_foreign_text_stays_text(evil):
     assert "\x00" not in text
     assert "\x1b" not in text
     for whole, cell in ((name, rows[1][0]), (f"{evil} 0", lost[1][0]), (f"a {evil}", lost[1][1])):
-        plain = " ".join(whole[:300].replace("\x00", "\ufffd").replace("\x1b", "\ufffd").split())
-        assert cell.replace("\u200b", "").rstrip("…") == plain.replace("\ufffe", "\ufffd")
+        safe = re.sub("[\x00\x1b\x85\ufffe]", "\ufffd", whole[:300])
+        assert cell.replace("\u200b", "").partition("…")[0] == " ".join(safe.split())
 
 
 def test_many_capabilities_fit_a_comment():

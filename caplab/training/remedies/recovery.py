@@ -6,7 +6,6 @@ The question is that of Spurious Forgetting (2501.13453).
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
-from html import escape
 from itertools import permutations
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -19,6 +18,7 @@ from caplab.models.subject import Subject
 from caplab.questions.exam import OVERALL, Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, require_type, short_repr
+from caplab.support.safe_text import html_text
 from caplab.support.tables import html_table, text_table
 from caplab.support.text import format_number, join_words
 from caplab.training.remedies.blend import Tuned, subject_of
@@ -116,7 +116,7 @@ class Recovery:
 
     def _repr_html_(self) -> str:
         head, *rows = self._table()
-        return f"{html_table(rows, head, words=_WORDS)}<div>{escape(self._footer())}</div>"
+        return f"{html_table(rows, head, words=_WORDS)}<div>{html_text(self._footer())}</div>"
 
 
 def recovery(
