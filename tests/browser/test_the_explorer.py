@@ -14,6 +14,7 @@ PRESETS = ["first_look", "full_vs_lora", "learning_rate", "replay", "guard", "in
 EVIL = "<script>document.title='owned'</script>\"><img src=x onerror=document.title='owned'>"
 # The cells of one notebook, for one kernel: each test runs its own, and finds its panel below it.
 CELLS = {preset: f'cl.explorer("{preset}")' for preset in PRESETS} | {
+    "dark": 'cl.explorer("first_look")',
     "keyboard": 'cl.explorer("first_look")',
     "mouse": 'cl.explorer("first_look")',
     "ten moves": 'cl.explorer("first_look", steps=20)',
@@ -33,6 +34,7 @@ shown
     "saved": 'cl.explorer("first_look", steps=20)',
     "restarted": 'cl.explorer("first_look", steps=20)',
 }
+COLOUR = "(box) => getComputedStyle(box).color"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")
 
 
@@ -120,8 +122,15 @@ def test_every_preset_trains(lab, preset):
     shown.wait_for(ENDED)
     assert shown.points() >= 2
     shown.screenshot(f"explorer_{preset}")
+
+
+def test_a_panel_follows_the_theme(lab):
+    shown = panel(lab, "dark")
+    shown.wait_for("Expect task")
+    light = shown.box.evaluate(COLOUR)
     lab.set_theme("Dark")
-    shown.screenshot(f"explorer_{preset}_dark")
+    assert shown.box.evaluate(COLOUR) != light
+    shown.screenshot("explorer_dark")
     lab.set_theme("Light")
 
 
@@ -260,9 +269,10 @@ def test_a_new_panel_after_a_restart(lab):
 # ---------------------------------------------------------------- other front ends
 
 FRONTS = {"notebook": f"/notebooks/{ELSEWHERE}", "voila": f"/voila/render/{ELSEWHERE}"}
+EACH = ["notebook", pytest.param("voila", marks=pytest.mark.weekly)]
 
 
-@pytest.fixture(params=FRONTS)
+@pytest.fixture(params=EACH)
 def elsewhere(request, server, browser):
     """Open a notebook in another front end that JupyterLab's server offers, where it is there."""
     pytest.importorskip(request.param)

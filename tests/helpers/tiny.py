@@ -32,6 +32,11 @@ Put the pot on the stove. Put the pot on the shelf. The opposite of hot is cold,
 @cache
 def tokenizer(crossing=False):
     """A byte-level BPE; `crossing` lets a token reach over the space between two words."""
+    return trained_tokenizer([CORPUS] * 3, 400, crossing)
+
+
+def trained_tokenizer(texts, size, crossing=False):
+    """A byte-level BPE whose tokens are common pieces of some texts."""
     bpe = Tokenizer(models.BPE())
     split = [pre_tokenizers.Split(Regex("$"), "removed")] if crossing else []
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -40,9 +45,9 @@ def tokenizer(crossing=False):
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        [CORPUS] * 3,
+        texts,
         trainers.BpeTrainer(
-            vocab_size=400,
+            vocab_size=size,
             special_tokens=[END],
             initial_alphabet=alphabet,
             show_progress=False,

@@ -17,6 +17,8 @@ import pytest
 import tiny
 from nbclient import NotebookClient
 
+from caplab.questions.exam import exam
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,11 +44,13 @@ def test_it_runs(path):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """A random Llama in a folder; its tokens are short, so it needs more room than the pocket."""
+    """A random Llama in a folder; its tokens are words of the exam, which keeps its texts short."""
     folder = tmp_path_factory.mktemp("another") / "llama"
-    subject = tiny.subject("llama", max_position_embeddings=256)
+    texts = [" ".join((question.prompt, *question.choices)) for question in exam().questions]
+    tokens = tiny.trained_tokenizer(texts, size=1200)
+    subject = tiny.subject("llama", vocab_size=len(tokens), max_position_embeddings=256)
     subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
+    tokens.save_pretrained(folder)
     return folder
 
 
