@@ -140,16 +140,17 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    from caplab.cli.outputs import Outputs
     from caplab.questions.exam import exam
-    from caplab.watching.gate import clear_outputs, scorecard_of
+    from caplab.watching.gate import scorecard_of
 
-    clear_outputs(options.json, keep=(options.model,))
+    outputs = Outputs({"scorecard": options.json}, [options.model, options.exam])
+    outputs.clear()
     asked = exam(options.exam or "classics")
     card = scorecard_of(options.model, asked)
     if options.exam and card.fingerprint != asked.fingerprint:
         raise BadInput(f"{options.model} answers {card.exam!r}, not {asked.name!r}.")
-    if options.json:
-        card.save(options.json)
+    outputs.write("scorecard", card.save)
     _say(card)
     return 0
 
@@ -165,12 +166,14 @@ def _exam_check(options: argparse.Namespace) -> int:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from caplab.watching.gate import clear_outputs, gate
+    from caplab.cli.outputs import Outputs
+    from caplab.watching.gate import gate
 
+    forms = ("json", *_FORMS)
     inputs = [options.before, options.after, options.exam, options.policy]
-    outputs = {form: getattr(options, form) for form in ("json", *_FORMS)}
     summary = os.environ.get("GITHUB_STEP_SUMMARY") or None
-    clear_outputs(*outputs.values(), keep=[each for each in inputs if each], appended=summary)
+    outputs = Outputs({form: getattr(options, form) for form in forms}, inputs, summary)
+    outputs.clear()
     decision = gate(
         options.before,
         options.after,
@@ -179,9 +182,8 @@ def _gate(options: argparse.Namespace) -> int:
         policy=options.policy,
         strict=options.strict,
     )
-    for form, path in outputs.items():
-        if path:
-            getattr(decision, f"save_{form}")(path)
+    for form in forms:
+        outputs.write(form, getattr(decision, f"save_{form}"))
     if summary:
         decision.append_markdown(summary)
     _say(decision)
@@ -189,16 +191,15 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from caplab.cli.outputs import Outputs
     from caplab.study.grid import read_grid
     from caplab.study.sweep import estimate_sweep, sweep
     from caplab.study.workers import on_dask
-    from caplab.support.files import check_target
 
-    recipes, every = read_grid(options.grid)
-    out = check_target(options.out or options.grid.with_suffix(".parquet"))
-    if out.resolve() == options.grid.resolve():
-        raise BadInput(f"{out} is the grid: it would be overwritten. Name another file.")
+    out = options.out or options.grid.with_suffix(".parquet")
     store = options.store or options.grid.with_suffix(".runs")
+    Outputs({"atlas": out, "folder": store}, [options.grid, options.model])
+    recipes, every = read_grid(options.grid)
     given = {"n_jobs": options.jobs, "store": store, "every": every}
     with on_dask(options.dask):
         if options.dry_run:

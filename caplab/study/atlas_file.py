@@ -14,7 +14,7 @@ import pandas as pd
 
 from caplab.study.atlas_rows import FIELDS, FULL_NAMES, full_names
 from caplab.support.errors import BadInput, explaining_failure
-from caplab.support.files import as_path, check_target, draft_of
+from caplab.support.files import as_path, draft_for
 
 _END, _META = "end_", b"caplab"
 _FORMAT = 2  # 1: the columns of runs were called task, classics, base_task and base_classics
@@ -24,16 +24,20 @@ def write_atlas(path: str | os.PathLike[str], tables: Mapping[str, Any]) -> Path
     """Write `points`, `runs`, `about` and `failed` into one file, whole or not at all."""
     from pyarrow import parquet
 
-    target = check_target(path)
-    draft = draft_of(target)
-    with explaining_failure(f"{target} cannot be written"):
-        try:
-            checked = {"compression": "zstd", "write_page_checksum": True}
-            parquet.write_table(_as_one_table(tables), draft, **checked)
-            os.replace(draft, target)
-        finally:
-            draft.unlink(missing_ok=True)
+    target, checked = as_path(path), {"compression": "zstd", "write_page_checksum": True}
+    with explaining_failure(f"{target} cannot be written"), draft_for(target) as draft:
+        parquet.write_table(_as_one_table(tables), draft, **checked)
     return target
+
+
+def is_atlas(path: Path) -> bool:
+    """Tell whether a file is an atlas, by its metadata."""
+    from pyarrow import parquet
+
+    try:
+        return _META in (parquet.read_metadata(path).metadata or {})
+    except Exception:  # of whatever kind: it is something else
+        return False
 
 
 def _as_one_table(tables: Mapping[str, Any]) -> Any:

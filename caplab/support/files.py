@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -15,8 +15,10 @@ from caplab.support.errors import BadInput, did_you_mean, list_problems, short_r
 Item = TypeVar("Item")
 
 __all__ = [
+    "append",
     "as_path",
     "check_target",
+    "draft_for",
     "draft_of",
     "from_json",
     "make_folder",
@@ -123,8 +125,11 @@ def check_target(path: str | os.PathLike[str]) -> Path:
         raise BadInput(f"{target} cannot be written: it is a folder.")
     if target.exists() and not target.is_file():  # /dev/null: os.replace would put a file there
         raise BadInput(f"{target} cannot be written: it is a device. Name a file.")
-    if not target.parent.is_dir():
-        raise BadInput(f"{target} cannot be written: there is no folder {str(target.parent)!r}.")
+    folder = target.resolve().parent  # a link leads to where the file will be
+    if not folder.is_dir():
+        raise BadInput(f"{target} cannot be written: there is no folder {str(folder)!r}.")
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{target} cannot be written: nobody may write in {str(folder)!r}.")
     return target
 
 
@@ -133,20 +138,46 @@ def draft_of(target: Path) -> Path:
     return target.with_name(f".{uuid4().hex}")
 
 
+@contextmanager
+def draft_for(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new path beside a file, and put what was written there in the file's place.
+
+    Where the file is a link, the one that it leads to is replaced; the rights of an earlier file
+    are kept. If anything fails, the earlier file stays.
+    """
+    target = check_target(path)
+    real = target.resolve()
+    draft = draft_of(real)
+    try:
+        yield draft
+        if real.exists():
+            draft.chmod(real.stat().st_mode & 0o777)
+        os.replace(draft, real)
+    except OSError as error:
+        raise BadInput(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write a file whole or not at all: write a draft beside it, then rename the draft.
 
     A lone surrogate, as in a file name that is not UTF-8, is written as JSON escapes it.
     """
-    target = check_target(path)
-    draft = draft_of(target)
-    try:
+    with draft_for(path) as draft:
         draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        os.replace(draft, target)
+
+
+def append(path: str | os.PathLike[str], text: str) -> None:
+    """Append to a file that others write, too, such as GitHub's summary of a job."""
+    try:
+        with as_path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
     except OSError as error:
-        raise BadInput(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}. It is where the summary is appended: "
+            "make it writable, or unset GITHUB_STEP_SUMMARY."
+        ) from error
 
 
 def remove(path: Path) -> None:

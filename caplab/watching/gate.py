@@ -6,7 +6,6 @@ them apart: one that stops only at 1 also ships every model that could not be ju
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput, require_type
-from caplab.support.files import as_path, check_target, remove, write_atomically
+from caplab.support.files import append, as_path, write_atomically
 from caplab.watching.gate_summaries import junit, markdown
 
 __all__ = [
     "EXIT_CODES",
     "FAILED",
     "Decision",
-    "clear_outputs",
     "gate",
     "scorecard_of",
     "with_groups",
@@ -95,7 +93,7 @@ class Decision:
 
     def append_markdown(self, path: Source) -> None:
         """Append the same to a file that others write, too, such as GitHub's job summary."""
-        _append(path, f"\n{markdown(self.report, self.lost_answers)}")
+        append(path, f"\n{markdown(self.report, self.lost_answers)}")
 
     def save_junit(self, path: Source) -> None:
         """Write the decision as JUnit XML, for a CI server."""
@@ -152,41 +150,6 @@ def with_groups(card: Scorecard, exam: Exam | None) -> Scorecard:
         return card
     groups = tuple(question.group for question in exam.questions)
     return replace(card, group=groups) if any(groups) else card
-
-
-def clear_outputs(
-    *outputs: Path | None, keep: Iterable[Source] = (), appended: Source | None = None
-) -> None:
-    """Remove old results, so that none survives a failure; refuse paths that cannot be written.
-
-    This runs before anything is scored, so a mistyped path is reported in the first second.
-    `appended` is a file that others write, too: it stays, and no result replaces it.
-    """
-    taken = {as_path(source).resolve(): "an input" for source in keep}
-    if appended is not None:
-        if use := taken.get(as_path(appended).resolve()):
-            raise BadInput(f"{appended} is {use}: the summary would be appended to it.")
-        _append(appended, "")
-        taken[as_path(appended).resolve()] = "where other steps' summaries stand, too"
-    paths = [check_target(output) for output in outputs if output is not None]
-    for path in paths:
-        if use := taken.get(path.resolve()):
-            raise BadInput(f"{path} is {use}: it would be overwritten. Name another file.")
-        taken[path.resolve()] = "another output"
-    for path in paths:
-        remove(path)
-
-
-def _append(path: Source, text: str) -> None:
-    """Append to a file, and leave what others wrote."""
-    try:
-        with as_path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}. It is where the summary is appended: "
-            "make it writable, or unset GITHUB_STEP_SUMMARY."
-        ) from error
 
 
 def _named(source: Source) -> str:

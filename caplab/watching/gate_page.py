@@ -49,6 +49,7 @@ def page(report: Report, lost: list[Lost], *, exit_code: int, fingerprint: str) 
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
+            '<meta name="generator" content="caplab gate">',
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             f"<title>{html_text(title, 300)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{verdict} {html_text(report.exam, 300)}</h1>",
