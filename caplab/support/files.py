@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ __all__ = [
     "as_path",
     "check_target",
     "draft_for",
+    "draft_inside",
     "draft_of",
     "from_json",
     "make_folder",
@@ -157,6 +159,45 @@ def draft_for(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise BadInput(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def draft_inside(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield an empty folder; at the end what it holds takes the place of the `names` in `folder`.
+
+    Until the new files are whole the old ones stay. They change places by renaming, which needs no
+    room: the first name is the first to go and the last to come.
+    """
+    for left in folder.glob(".draft-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    draft = folder / f".draft-{uuid4().hex}"
+    try:
+        draft.mkdir()
+        yield draft
+        with _moved_aside(folder, names, draft / "old"):
+            for name in reversed(names):
+                if (draft / name).exists():
+                    os.replace(draft / name, folder / name)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _moved_aside(folder: Path, names: Sequence[str], aside: Path) -> Iterator[None]:
+    """Move what bears one of these names out of a folder, and back if anything fails."""
+    aside.mkdir()
+    there = [name for name in names if os.path.lexists(folder / name)]
+    try:
+        for name in there:
+            os.replace(folder / name, aside / name)
+        yield
+    except BaseException:
+        for name in reversed(there):
+            if os.path.lexists(aside / name):
+                os.replace(aside / name, folder / name)
+        raise
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:

@@ -15,7 +15,7 @@ from caplab.models.subject import Subject
 from caplab.models.weights import merged_copy
 from caplab.questions.exam import Exam
 from caplab.support.errors import BadInput, explaining_failure
-from caplab.support.files import as_path, make_folder, read_sealed, remove, write_sealed
+from caplab.support.files import as_path, draft_inside, make_folder, read_sealed, write_sealed
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import html_text, line_text
 from caplab.training.recipe import Recipe
@@ -114,21 +114,23 @@ class Run:
     def save(self, folder: str | os.PathLike[str], weights: bool = False) -> Path:
         """Write the run into a folder; with `weights` also the model, or for LoRA the adapter.
 
-        `run.json` is written last and at once, so a folder that has it is complete.
+        A folder with a `run.json` is complete. An older run in it stays until this one is whole.
         """
         path = make_folder(folder)
         _check_folder(path)
-        remove(path / "run.json")
-        for name in _CARDS:
-            remove(path / f"{name}.json")
-            # A diverged model cannot answer: only its points and its base's scorecards are saved.
-            card = self.cards.get(name) if self.trouble else getattr(self, name)
-            if card:
-                card.save(path / f"{name}.json")
-        shutil.rmtree(path / "weights", ignore_errors=True)
-        if weights:
-            self._save_weights(path / "weights")
-        write_sealed(path / "run.json", self._facts())
+        files = ["run.json", *(f"{name}.json" for name in _CARDS)]
+        with draft_inside(path, [*files, "weights"]) as draft:
+            for name in _CARDS:
+                # A diverged model cannot answer: only its points and its base's cards are saved.
+                card = self.cards.get(name) if self.trouble else getattr(self, name)
+                if card:
+                    card.save(draft / f"{name}.json")
+            if weights:
+                self._save_weights(draft / "weights")
+            write_sealed(draft / "run.json", self._facts())
+            for name in files:  # the rights of an older run are kept
+                if (path / name).exists() and (draft / name).exists():
+                    shutil.copymode(path / name, draft / name)
         return path
 
     def _save_weights(self, folder: Path) -> None:

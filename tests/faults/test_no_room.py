@@ -37,6 +37,31 @@ def test_full_disk_keeps_the_old_file(at):
     assert [path.name for path in at.folder.iterdir()] == ["card.json"]
 
 
+@fault("the disk fills while a run is saved over an older one", "the older run is still there")
+@LINUX
+def test_full_disk_keeps_the_older_run(at):
+    at.run.save(at.folder / "run", weights=True)
+    before = {path: path.read_bytes() for path in at.folder.rglob("*") if path.is_file()}
+    said = run(
+        """
+        import resource, signal, caplab as cl
+        from caplab.support.errors import BadInput
+        run = cl.Run.load("run")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        for room in (100_000, 5_000, 100):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+            try:
+                run.save("run", weights=True)
+            except BadInput as refused:
+                print(refused)
+        """,
+        cwd=at.folder,
+    )
+    assert said.count("cannot be") == 3
+    assert {path: path.read_bytes() for path in at.folder.rglob("*") if path.is_file()} == before
+    assert cl.Run.load(at.folder / "run").points == at.run.points
+
+
 @fault("a folder in which nobody may write", "a clear refusal before anything is lost")
 @LINUX
 def test_read_only_folder_is_refused(at):

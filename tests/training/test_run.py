@@ -1,6 +1,7 @@
 """A run: saved and loaded, as a table, in words."""
 
 import json
+import os
 from dataclasses import asdict
 
 import pytest
@@ -46,13 +47,40 @@ def test_saved_weights_answer_as_before(recipe, tmp_path):
 
 def test_an_unfinished_run_is_refused(tmp_path, monkeypatch):
     run = tune()
-    run.save(tmp_path / "run")
-    monkeypatch.setattr(json, "dumps", None)  # the pen breaks
-    with pytest.raises(TypeError):
-        run.save(tmp_path / "run")
-    monkeypatch.undo()
+    with monkeypatch.context() as broken:
+        broken.setattr(json, "dumps", None)  # the pen breaks
+        with pytest.raises(TypeError):
+            run.save(tmp_path / "run")
     with pytest.raises(BadInput, match="no complete run"):
         Run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("fails_at", range(12))
+def test_the_older_run_stays_until_the_newer_is_whole(fails_at, tmp_path, monkeypatch):
+    older, newer = tune(), tune(QUICK.change(steps=3))
+    folder = older.save(tmp_path / "run", weights=True)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "run.json").chmod(0o600)
+    moves, replace = [], os.replace
+
+    def move(*paths):
+        moves.append(paths)
+        if len(moves) == fails_at:
+            raise OSError(28, "No space left on device")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", move)
+    expected = newer
+    try:
+        newer.save(folder)
+    except BadInput:
+        expected = older
+    monkeypatch.undo()
+    assert Run.load(folder).points == expected.points
+    assert (Run.load(folder).subject is None) == (expected is newer)
+    assert (folder / "run.json").stat().st_mode & 0o777 == 0o600
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
 def test_the_table_of_points():
