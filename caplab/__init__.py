@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.questions.exam import Question as Question
     from caplab.questions.exam import Text as Text
     from caplab.questions.exam import exam as exam
-    from caplab.questions.world import task as task
+    from caplab.questions.tasks import task as task
     from caplab.study import charts as charts
     from caplab.study import claims as claims
     from caplab.study.atlas import Atlas as Atlas
@@ -98,7 +98,7 @@ _MODULES = {  # each public name and where it is defined
     "score": "measuring.score",
     "scorecard_from_lm_eval": "measuring.lm_eval",
     "sweep": "study.sweep",
-    "task": "questions.world",
+    "task": "questions.tasks",
     "wilson": "measuring.intervals",
     "world": "questions.world",
 }

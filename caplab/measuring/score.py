@@ -3,20 +3,21 @@
 A choice is scored as lm-evaluation-harness scores its `multiple_choice` tasks: by the
 log-likelihood of `" " + choice` after the prompt, summed over its tokens. Of a spoken answer only
 right and wrong is known, and it is written as a choice between the two: 0 nats for the one that it
-is, and -inf for the other.
+is, and -inf for the other. Questions marked `together` are right only if all of their group are.
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caplab.measuring.scorecard import Scorecard
-from caplab.questions.exam import Exam
+from caplab.questions.exam import Exam, Question
 from caplab.support.errors import BadInput, is_count, require_type, short_repr
 
 if TYPE_CHECKING:
     from caplab.models.subject import Subject
 
-__all__ = ["score"]
+__all__ = ["score", "verdicts"]
 
 
 def score(
@@ -54,7 +55,7 @@ def score(
         found = likelihoods(subject, part, batch_size, progress=progress, chat=through)
         chosen, text_losses = [*found.choices], found.texts
     said = speak(subject, exam.questions, chat=chat, batch_size=batch_size, progress=progress)
-    left = iter(chosen)
+    left, right = iter(chosen), verdicts(exam.questions, said)
     return Scorecard(
         subject=subject.name,
         exam=exam.name,
@@ -62,8 +63,8 @@ def score(
         capability=tuple(question.capability for question in exam.questions),
         answer=tuple(question.answer or 0 for question in exam.questions),
         loglikelihoods=tuple(
-            graded(question.expect.meets(answer)) if question.expect else next(left)
-            for question, answer in zip(exam.questions, said, strict=True)
+            graded(met) if question.spoken else next(left)
+            for question, met in zip(exam.questions, right, strict=True)
         ),
         characters=tuple(
             (1, 1) if question.expect else tuple(map(len, question.choices))
@@ -74,6 +75,18 @@ def score(
         said=tuple(said) if any(question.spoken for question in exam.questions) else (),
         asked="chat" if through else "plain",
     )
+
+
+def verdicts(questions: Sequence[Question], said: Sequence[str]) -> list[bool]:
+    """Tell of each question whether what was said is right; without words nothing is."""
+    met = [
+        question.expect is not None and question.expect.meets(answer)
+        for question, answer in zip(questions, said, strict=True)
+    ]
+    missed = {q.group for q, ok in zip(questions, met, strict=True) if q.together and not ok}
+    return [
+        ok and not (q.together and q.group in missed) for q, ok in zip(questions, met, strict=True)
+    ]
 
 
 def graded(right: bool) -> tuple[float, float]:

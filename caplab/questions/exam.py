@@ -28,7 +28,7 @@ from caplab.support.safe_text import line_text
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
-BUILT_IN = ("classics", "task", "everyday", "everyday_reworded")
+BUILT_IN = ("classics", "task", "everyday", "everyday_reworded", "everyday_task")
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class Exam:
     def fingerprint(self) -> str:
         """Identify what is asked: equal items in equal order have the same fingerprint.
 
-        Groups do not count: they change no answer, and scorecards carry them.
+        Groups do not count: they change no answer, and scorecards carry them. Those of questions
+        that are right only together do.
         """
-        plain = [replace(question, group=None) for question in self.questions]
+        plain = [q if q.together else replace(q, group=None) for q in self.questions]
         return sha256("".join(_lines(plain, self.texts)).encode()).hexdigest()[:16]
 
     @cached_property
@@ -166,7 +167,8 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
     """Read an exam: a built-in one, such as `"classics"`, or your own JSONL or Parquet file.
 
     The built-in exams are `"classics"` and `"task"`, which go with the model `pocket`, and
-    `"everyday"` and `"everyday_reworded"`, which ask a real model the same things in other words.
+    `"everyday"` and `"everyday_reworded"`, which ask a real model the same things in other words;
+    `"everyday_task"` goes with the task of that name.
     A line is a question of choices, `{"capability": ..., "prompt": ..., "choices": [...], "answer":
     0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
     or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name

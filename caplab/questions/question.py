@@ -45,7 +45,8 @@ class Question:
     has `expect`, the rules that the model's own words have to meet. Either is asked with a `prompt`
     or with `messages`: a conversation that ends with the user's turn. Questions of one `group`,
     such as phrasings of one fact, rise and fall together and count as one piece of evidence; a
-    question without a group is a group of its own.
+    question without a group is a group of its own. Spoken questions marked `together` are right
+    only if all such questions of their group are: to decline one, and to answer its twin.
     """
 
     capability: str
@@ -57,6 +58,7 @@ class Question:
     messages: tuple[Turn, ...] | None = None
     joined: bool = False  # no space between the prompt and a choice
     max_new_tokens: int | None = None  # of a spoken answer
+    together: bool = False  # right only with the others of its group
 
     def __post_init__(self) -> None:
         if isinstance(self.choices, list):
@@ -105,6 +107,8 @@ class Question:
             line["expect"] = self.expect.rules
         if self.max_new_tokens is not None:
             line["max_new_tokens"] = self.max_new_tokens
+        if self.together:
+            line["together"] = True
         return line
 
 
@@ -160,6 +164,10 @@ def _spoken_problems(question: Question) -> Iterator[str]:
     tokens = question.max_new_tokens
     if tokens is not None and not is_count(tokens, 1):
         yield f"max_new_tokens is a whole number of at least 1, not {short_repr(tokens)}"
+    if not isinstance(question.together, bool):
+        yield f"together is true or false, not {short_repr(question.together)}"
+    elif question.together and question.group is None:
+        yield "together needs a group: name the one whose questions have to be right with this one"
     if not isinstance(question.expect, Expectation):
         try:
             Expectation.of(question.expect)
@@ -171,6 +179,8 @@ def _chosen_problems(question: Question) -> Iterator[str]:
     """Find the problems of the choices and of the right one's number."""
     if question.max_new_tokens is not None:
         yield "max_new_tokens is for spoken answers, and this question has choices"
+    if question.together is not False:
+        yield "together is for spoken answers, and this question has choices"
     if not isinstance(question.joined, bool):
         yield f"joined is true or false, not {short_repr(question.joined)}"
     if not isinstance(question.choices, tuple):

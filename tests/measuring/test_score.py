@@ -2,7 +2,8 @@ import pytest
 import tiny
 from exams import SMALL
 
-from caplab.measuring.score import score
+from caplab.measuring.score import score, verdicts
+from caplab.questions.exam import Question
 from caplab.support.errors import BadInput
 
 
@@ -25,3 +26,13 @@ def test_what_cannot_be_scored_is_refused():
     for size in (0, -1, 2.0, True):
         with pytest.raises(BadInput, match="batch_size is a whole number"):
             score(who, SMALL, size)
+
+
+def test_twins_are_right_only_together():
+    asks = {"capability": "declining", "prompt": "?", "expect": {"contains": ["yes"]}}
+    twins = [Question(group="one", together=True, **asks) for _ in range(2)]
+    others = [Question(group="two", together=True, **asks), Question(group="one", **asks)]
+    asked = [*twins, *others]
+    assert verdicts(asked, ["yes", "yes", "yes", "yes"]) == [True] * 4
+    assert verdicts(asked, ["yes", "no", "yes", "yes"]) == [False, False, True, True]
+    assert verdicts(asked, ["yes", "yes", "no", "no"]) == [True, True, False, False]

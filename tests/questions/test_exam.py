@@ -289,13 +289,15 @@ def test_spoken_questions_and_conversations_are_read(written, tmp_path):
         line(prompt=None, messages=CHAT),
         spoken_line(messages=CHAT) | {"prompt": ""},
         line(choices=["的", "地"], joined=True),
+        spoken_line(group="twins", together=True),
     )
     found = exam(path)
-    assert [q.spoken for q in found.questions] == [False, True, False, True, False]
+    assert [q.spoken for q in found.questions] == [False, True, False, True, False, True]
+    assert [q.together for q in found.questions] == [False] * 5 + [True]
     assert [dict(turn) for turn in found.questions[2].messages] == CHAT
     assert found.questions[3].asked == "The capital of France?"
     assert found.questions[1].right == "contains Paris"
-    assert len({*found.questions}) == 5
+    assert len({*found.questions}) == 6
     found.save(tmp_path / "again.jsonl")
     assert exam(tmp_path / "again.jsonl").questions == found.questions
     assert exam(tmp_path / "again.jsonl").fingerprint == found.fingerprint
@@ -335,6 +337,9 @@ def test_new_keys_change_the_fingerprint():
         (spoken_line(max_new_tokens=0), "max_new_tokens is a whole number of at least 1, not 0"),
         (line(max_new_tokens=4), "max_new_tokens is for spoken answers"),
         (spoken_line(joined=True), "joined is for choices"),
+        (spoken_line(together=True), "together needs a group"),
+        (spoken_line(group="twins", together=1), "together is true or false, not 1"),
+        (line(group="twins", together=True), "together is for spoken answers"),
         (line(joined="yes"), "joined is true or false, not 'yes'"),
         (line(choices=None, answer=None), r"'choices \(or expect\)' is missing"),
         (line(prompt=None, messages=[]), "messages is a list of"),
