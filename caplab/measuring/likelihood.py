@@ -1,10 +1,10 @@
 """Compute how likely a model finds each choice and each text of an exam: the engine of `score`.
 
-Questions are the branches of a tree, and what begins alike is read once: the prompt of four
-choices, or the first words of many prompts. A token attends only to the tokens on its path back to
-the root, and its position is its depth. So the model reads each choice as if nothing but the prompt
-came before it. The output head, the largest layer of a small model, computes only the positions
-that a choice needs.
+Questions are the branches of a tree (see `trees`), and what begins alike is read once: the prompt
+of four choices, or the first words of many prompts. The model reads each choice as if nothing but
+the prompt came before it. What a whole family of questions begins with, such as the system turn of
+a chat template, is read once for all its trees. The output head, the largest layer of a small
+model, computes only the positions that a choice needs.
 
 This needs a model that respects a four-dimensional attention mask and given position ids. The
 families in `SHARING` do: a test compares each with the definition. All other models read one
@@ -12,16 +12,18 @@ sequence per row, which is right for every causal language model.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from itertools import accumulate, chain, pairwise
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate, chain, groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import DynamicCache
 
+from caplab.measuring.trees import Batch, Reading, Row, families, pack, tree_mask
 from caplab.models.chat import as_asked, encode
 from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.support.errors import BadInput
@@ -35,14 +37,13 @@ __all__ = [
     "likelihoods",
     "only_asked",
     "reads_trees",
-    "shared_prefix",
-    "tree_mask",
 ]
 
 SHARING = frozenset({"gpt2", "gpt_neox", "llama", "opt", "qwen2", "qwen3"})
-_ROW = 128  # tokens in a tree (see `pack`)
 _TOKENS = {"cpu": 1024, "mps": 4096, "cuda": 16384}  # in one forward pass; measured on a CPU only
-_LOGITS = 2**26  # in one forward pass at most: 256 MB
+_LOGITS = 2**26  # computed at once at most: 256 MB
+_PRECISE = 2**24  # of them made into probabilities at once, in full precision: 64 MB
+_WIDER = 4  # times the tokens of a forward pass may be attended to, what was read before included
 _PLANS_KEPT = 16  # for each tokenizer
 
 
@@ -54,130 +55,6 @@ class Likelihoods(NamedTuple):
 
     choices: tuple[tuple[float, ...], ...]
     texts: tuple[tuple[float, int], ...]
-
-
-class Reading(NamedTuple):
-    """A sequence of tokens; those from `start` on are scored, for the choice or text `owner`."""
-
-    tokens: list[int]
-    start: int
-    owner: int
-
-
-class Row(NamedTuple):
-    """One input of the model: a tree of tokens, each branch complete before the next begins."""
-
-    tokens: list[int]
-    parents: list[int]  # the index of the token before; -1 at a root
-    picks: list[tuple[int, int, int]]  # (index, token, owner): how likely is the token after index?
-
-    @property
-    def branching(self) -> bool:
-        """Check for more than one branch: a plain sequence needs no mask."""
-        return self.parents != list(range(-1, len(self.tokens) - 1))
-
-    @property
-    def depths(self) -> list[int]:
-        """Return how far each token is from its root: its position id for the model."""
-        depths: list[int] = []
-        for parent in self.parents:
-            depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        return depths
-
-    @property
-    def ends(self) -> list[int]:
-        """Return where the branch below each token ends: i attends to j if j <= i < ends[j]."""
-        ends = list(range(1, len(self.tokens) + 1))
-        for index, parent in reversed([*enumerate(self.parents)]):
-            if parent >= 0:
-                ends[parent] = max(ends[parent], ends[index])
-        return ends
-
-
-def grow(readings: Iterable[Reading]) -> Row:
-    """Build the tree of some readings; they are sorted, so that each branch is in one piece."""
-    row = Row([], [], [])
-    grown: dict[tuple[int, int], int] = {}  # (parent, token) -> the token's index
-    for tokens, start, owner in readings:
-        index = -1
-        for step, token in enumerate(tokens):
-            if step >= start:
-                row.picks.append((index, token, owner))
-            if step == len(tokens) - 1:
-                break  # the last token is predicted and never read
-            if (index, token) not in grown:
-                grown[index, token] = len(row.tokens)
-                row.tokens.append(token)
-                row.parents.append(index)
-            index = grown[index, token]
-    return row
-
-
-def pack(readings: Iterable[Reading], sharing: bool) -> Iterator[Row]:
-    """Put readings that begin alike into one row: as a tree, or only while it stays a sequence.
-
-    A row has about 128 tokens. A longer one shares more beginnings, but attention compares each
-    token with all others of its row, most of which are in other branches: beyond this length that
-    costs more than sharing saves (measured).
-    """
-    group: list[Reading] = []
-    last: list[int] = []
-    size = 0  # tokens in the tree of the group
-    # Sorted, what begins alike is side by side, and a reading shares with the one before it all
-    # that it shares with any earlier one: so the rest of its tokens is what it adds to the tree.
-    for reading in sorted(readings):
-        read = reading.tokens[:-1]  # the last token is predicted and never read
-        alike = shared_prefix(last, read)
-        room = max(_ROW, 2 * len(read))  # the choices of a long prompt still share it
-        fits = size + len(read) - alike <= room if sharing else alike == len(last)
-        if group and not fits:
-            yield grow(group)
-            group, size, alike = [], 0, 0
-        group.append(reading)
-        size, last = size + len(read) - alike, read
-    if group:
-        yield grow(group)
-
-
-def shared_prefix(one: list[int], other: list[int]) -> int:
-    """Count the tokens at the beginning that both share."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-class Batch(NamedTuple):
-    """Rows of similar length, padded at their ends: no token of a row attends to its padding."""
-
-    tokens: Tensor  # (rows, length)
-    depths: Tensor  # (rows, length)
-    ends: Tensor  # (rows, length)
-    asked: Tensor  # (2, asked): row and index of each position whose prediction is needed
-    picks: Tensor  # (3, picks): which of the asked, the token that follows, its owner
-    branching: bool
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Batch":
-        """Pad the rows to the longest; a token of padding attends only to itself."""
-        length = max(len(row.tokens) for row in rows)
-        own = range(1, length + 1)
-        picks = [(n, *pick) for n, row in enumerate(rows) for pick in row.picks]
-        # Several choices may follow one position: each position is computed once.
-        asked = {where: number for number, where in enumerate(dict.fromkeys(p[:2] for p in picks))}
-        return cls(
-            tokens=_padded([row.tokens for row in rows], [0] * length),
-            depths=_padded([row.depths for row in rows], [0] * length),
-            ends=_padded([row.ends for row in rows], own),
-            asked=torch.tensor(list(asked)).T,
-            picks=torch.tensor(
-                [(asked[n, index], token, owner) for n, index, token, owner in picks]
-            ).T,
-            branching=any(row.branching for row in rows),
-        )
-
-
-def _padded(rows: list[list[int]], filling: Sequence[int]) -> Tensor:
-    """Fill up each row at its end, from the same positions of `filling`."""
-    return torch.tensor([[*row, *filling[len(row) :]] for row in rows])
 
 
 class Plan(NamedTuple):
@@ -229,44 +106,120 @@ def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]
     total = sum(len(batch.tokens) for batch in plan.batches)
     name = f"Scoring {subject.name}"
     with tqdm(total=total, desc=name, delay=2, leave=False, disable=hidden or None) as bar:
-        for batch in plan.batches:
-            yield _surprise(subject.model, batch, sharing)
-            bar.update(len(batch.tokens))
+        for beginning, batches in groupby(plan.batches, lambda batch: batch.beginning):
+            read = _begin(subject.model, beginning)
+            for batch in batches:
+                yield _surprise(subject.model, batch, sharing, read)
+                bar.update(len(batch.tokens))
 
 
-def _surprise(model: Any, batch: Batch, sharing: bool) -> Tensor:
+class _Beginning(DynamicCache):
+    """Keys and values of what all rows begin with: read in one row, and never added to."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return a layer's keys and values with the beginning before them, for each row."""
+        read: Any = self.layers[layer_idx]
+        rows = (len(key_states), -1, -1, -1)  # (rows, heads, tokens, width)
+        keys = torch.cat([read.keys.expand(rows), key_states], 2)
+        return keys, torch.cat([read.values.expand(rows), value_states], 2)
+
+
+def _begin(model: Any, tokens: tuple[int, ...]) -> _Beginning | None:
+    """Read what the rows of some batches begin with, if anything."""
+    if not tokens:
+        return None
+    ids = torch.tensor([tokens], device=next(model.parameters()).device)  # (1, tokens)
+    with only_asked(model, torch.zeros(2, 1, dtype=torch.long)):  # no prediction is needed
+        read = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True)
+    beginning = _Beginning()
+    beginning.layers = read.past_key_values.layers
+    return beginning
+
+
+def _surprise(
+    model: Any, batch: Batch, sharing: bool, beginning: _Beginning | None = None
+) -> Tensor:
     """Compute how unlikely the model finds each picked token, in nats: (picks,)."""
+    which, targets, _ = batch.picks
+    nats, done = [], 0
+    for logits in _logits(model, batch, sharing, beginning):  # (some of the asked, vocabulary)
+        for part in torch.split(logits, max(1, _PRECISE // logits.shape[-1])):
+            here = slice(*torch.searchsorted(which, torch.tensor([done, done + len(part)])))
+            index = (which[here] - done).to(part.device), targets[here].to(part.device)
+            nats.append(-part.float().log_softmax(-1)[index])
+            done += len(part)
+    return torch.cat(nats)
+
+
+def _logits(
+    model: Any, batch: Batch, sharing: bool, beginning: _Beginning | None
+) -> Iterator[Tensor]:
+    """Run a batch, and yield the logits of the asked positions: (some of the asked, vocabulary)."""
     device = next(model.parameters()).device
-    tokens, asked = batch.tokens.to(device), batch.asked.to(device)
-    which, targets, _ = batch.picks.to(device)
+    tokens = batch.tokens.to(device)
     # Padding comes last, where no token attends to it: plain rows need no real mask.
-    reading = {"attention_mask": torch.ones_like(tokens)}  # (rows, length)
-    if batch.branching:
-        mask = tree_mask(batch.ends.to(device), model.dtype)  # (rows, 1, length, length)
+    reading: dict[str, Any] = {"attention_mask": torch.ones_like(tokens)}  # (rows, length)
+    if batch.branching or beginning:
+        mask = tree_mask(batch.ends.to(device), model.dtype, len(batch.beginning))
         reading = {"attention_mask": mask, "position_ids": batch.depths.to(device)}
-    with only_asked(model, asked) if sharing else nullcontext():
-        logits = model(input_ids=tokens, use_cache=False, **reading).logits  # (asked, vocabulary)
-    if logits.ndim == 3:  # (rows, length, vocabulary), after the virtual tokens of a tuned prompt
-        logits = logits[:, -tokens.shape[1] :][tuple(asked)]
-    nats: Tensor = -logits.float().log_softmax(-1)[which, targets]
-    return nats
+    reading |= {"past_key_values": beginning} if beginning else {"use_cache": False}
+    head = model.get_output_embeddings()
+    if not sharing:
+        logits = model(input_ids=tokens, **reading).logits  # (rows, length, vocabulary)
+        # A tuned prompt has virtual tokens before the row's own.
+        yield from _asked_of(logits[:, -tokens.shape[1] :], batch.asked, logits.shape[-1])
+    elif batch.asked.shape[1] <= _LOGITS // len(head.weight):
+        with only_asked(model, batch.asked):
+            logits = model(input_ids=tokens, **reading).logits
+        # A compiled model takes no notice of hooks: (rows, length, vocabulary).
+        yield logits if logits.ndim == 2 else logits[tuple(batch.asked.to(logits.device))]
+    else:
+        with _before_head(head) as hidden:
+            model(input_ids=tokens, **reading)
+        yield from map(head, _asked_of(hidden.pop(), batch.asked, len(head.weight)))
 
 
-def tree_mask(ends: Tensor, dtype: torch.dtype) -> Tensor:
-    """Let each token attend to itself and to its path back to the root."""
-    indices = torch.arange(ends.shape[1], device=ends.device)  # (length,)
-    seen = (indices <= indices[:, None]) & (indices[:, None] < ends[:, None, :])  # (rows, i, j)
-    mask = torch.zeros(seen.shape, dtype=dtype, device=ends.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]  # (rows, 1, i, j)
+def _asked_of(values: Tensor, asked: Tensor, vocabulary: int) -> Iterator[Tensor]:
+    """Yield the asked positions of (rows, length, any), as many as may have logits at once."""
+    for part in torch.split(asked, max(1, _LOGITS // vocabulary), dim=1):
+        yield values[tuple(part.to(values.device))]
+
+
+@contextmanager
+def _before_head(head: Any) -> Iterator[list[Tensor]]:
+    """Keep what the output head is given; it computes the first position of each row alone."""
+    kept: list[Tensor] = []
+
+    def keep(hidden: Tensor) -> Tensor:
+        kept.append(hidden)
+        return hidden[:, :1]  # (rows, length, width) -> (rows, 1, width)
+
+    with _changed_input(head, keep):
+        yield kept
 
 
 @contextmanager
 def only_asked(model: Any, asked: Tensor) -> Iterator[None]:
     """Give the output head only the positions whose predictions are needed."""
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(  # (rows, length, width) -> (asked, width)
-        lambda _, hidden: (hidden[0][tuple(asked)],)
-    )
+
+    def pick(hidden: Tensor) -> Tensor:
+        return hidden[tuple(asked.to(hidden.device))]  # (rows, length, width) -> (asked, width)
+
+    with _changed_input(model.get_output_embeddings(), pick):
+        yield
+
+
+@contextmanager
+def _changed_input(head: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change what a layer is given; not in another thread, whose pass may be under way."""
+    mine = threading.get_ident()
+
+    def changed(_: Any, given: tuple[Tensor]) -> tuple[Tensor]:
+        return (change(given[0]),) if threading.get_ident() == mine else given
+
+    hook = head.register_forward_pre_hook(changed)
     try:
         yield
     finally:
@@ -326,8 +279,10 @@ def _make_plan(
     asked = [Reading(p + choice, len(p), owner) for owner, (p, choice) in enumerate(pairs)]
     texts = encode(subject.tokenizer, [text.text for text in exam.texts])
     windows = [_windows(text, n, subject.context) for n, text in enumerate(texts, len(asked))]
-    rows = (pack(asked, sharing), pack(chain(*windows), sharing=False))
-    batches = [batch for kind in rows for batch in _batches(kind, room, batch_size)]
+    batches = [
+        *_choice_batches(asked, sharing, room, batch_size),
+        *_batches(pack(chain(*windows), sharing=False), room, batch_size),
+    ]
     owners = torch.cat([batch.picks[2] for batch in batches])
     return Plan(batches, owners, [len(choices) for _, choices in questions], len(texts))
 
@@ -391,10 +346,23 @@ def _windows(tokens: list[int], owner: int, context: int) -> Iterator[Reading]:
         yield Reading(tokens[start : start + context + 1], 1, owner)
 
 
-def _batches(rows: Iterable[Row], room: int, size: int | None) -> Iterator[Batch]:
+def _choice_batches(
+    readings: list[Reading], sharing: bool, room: int, size: int | None
+) -> Iterator[Batch]:
+    """Batch prompts with their choices, those of a family together."""
+    for common, family in families(sorted(readings), room) if sharing else [(0, readings)]:
+        beginning = tuple(family[0].tokens[:common])
+        rest = (Reading(tokens[common:], start - common, n) for tokens, start, n in family)
+        yield from _batches(pack(rest, sharing), room, size, beginning)
+
+
+def _batches(
+    rows: Iterable[Row], room: int, size: int | None, beginning: tuple[int, ...] = ()
+) -> Iterator[Batch]:
     """Batch rows of similar length, the longest first: memory runs out at once or never."""
     left = sorted(rows, key=lambda row: -len(row.tokens))
     while left:
-        count = size or max(1, room // len(left[0].tokens))
-        yield Batch.of(left[:count])
+        length = len(left[0].tokens)
+        count = size or max(1, min(room // length, _WIDER * room // (length + len(beginning))))
+        yield Batch.of(left[:count], beginning)
         left = left[count:]

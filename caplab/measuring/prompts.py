@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from caplab.measuring.likelihood import Batch, Reading, Row, only_asked, pack, tree_mask
+from caplab.measuring.likelihood import only_asked
+from caplab.measuring.trees import Batch, Reading, Row, pack, tree_mask
 from caplab.models.subject import Subject
 
 __all__ = ["Prompts", "read_prompts"]

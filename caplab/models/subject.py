@@ -1,7 +1,7 @@
 """A model with its tokenizer: ask it a question, measure it without changing it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from caplab.models.chat import (
     stop_tokens,
     uses_chat,
 )
+from caplab.models.weights import own_turn
 from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import html_text, line_text
@@ -147,18 +148,24 @@ def measuring(model: Any) -> Iterator[None]:
     Inside: evaluation mode, no gradient, and the model's own precision, even if a training opened
     autocast or accelerate wrapped it around `forward`. Afterwards: the mode of every submodule and
     the random state are what they were. It is `no_grad` and not `inference_mode`, because a model
-    that kept a tensor of the latter could not be trained further.
+    that kept a tensor of the latter could not be trained further. Another thread that measures the
+    same model, or trains it, waits.
     """
     import torch
 
-    modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        own_turn(model),
         torch.no_grad(),
         torch.autocast(device.type, enabled=False),
         _own_forward(model),
+        ExitStack() as stack,
     ):
+        modes = [(module, module.training) for module in model.modules()]
+        # A model at rest draws no numbers; another thread, which trains another model, may.
+        if any(training for _, training in modes):
+            cuda = [device] if device.type == "cuda" else []
+            stack.enter_context(torch.random.fork_rng(cuda))
         try:
             model.eval()
             yield

@@ -4,8 +4,17 @@ import hashlib
 from copy import deepcopy
 from typing import Any
 
-__all__ = ["digest", "merged_copy", "set_base_name", "unwrapped", "without_adapter"]
+__all__ = [
+    "digest",
+    "in_pieces",
+    "merged_copy",
+    "own_turn",
+    "set_base_name",
+    "unwrapped",
+    "without_adapter",
+]
 
+from weakref import WeakKeyDictionary
 
 def set_base_name(model: Any, name: str) -> None:
     """Set the name under which an adapter trained on this model will look for its base.
@@ -18,6 +27,59 @@ def set_base_name(model: Any, name: str) -> None:
 def digest(model: Any) -> str:
     """Return a digest of a model's weights: equal weights have equal digests."""
     import torch
+_turns: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # a lock for each model
+_finding = Lock()
+
+
+def _turn(model: Any) -> Any:
+    """Return the lock of a model."""
+    with _finding:
+        return _turns.setdefault(_bare(model), RLock())
+
+
+@contextmanager
+def own_turn(model: Any) -> Iterator[None]:
+    """Let one thread at a time use a model; the same thread may do so again inside.
+
+    A thread that knows nothing of turns, such as a training of the user's, waits where it next
+    calls the model, or sets its mode.
+    """
+    bare, mine = _bare(model), get_ident()
+
+    def wait(*_: Any) -> None:
+        if get_ident() != mine:
+            with _turn(bare):
+                pass
+
+    def train(mode: bool = True) -> Any:
+        wait()
+        return type(bare).train(bare, mode)
+
+    with _turn(bare):
+        if "train" in vars(bare):  # this thread has the turn already
+            yield
+            return
+        vars(bare)["train"] = train
+        hook = bare.register_forward_pre_hook(wait)
+        try:
+            yield
+        finally:
+            hook.remove()
+            del vars(bare)["train"]
+
+
+def _bare(model: Any) -> Any:
+    """Return the model inside its adapter, its compilation and its data parallelism."""
+    for _ in range(4):
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if inner is None and hasattr(model, "get_base_model"):
+            inner = model.get_base_model()
+        if inner is None or inner is model:
+            break
+        model = inner
+    return model
+
+
 
     sha = hashlib.sha256()
     for weight in model.state_dict().values():
@@ -27,7 +89,8 @@ def digest(model: Any) -> str:
 
 def merged_copy(model: Any) -> Any:
     """Return a copy of a model, into which its PEFT adapter, if it has one, is merged."""
-    copied = unwrapped(deepcopy(model))
+    with _turn(model):  # what measures it in another thread would be copied, too
+        copied = unwrapped(deepcopy(model))
     return unwrapped(copied.merge_and_unload()) if hasattr(copied, "merge_and_unload") else copied
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from caplab.measuring.likelihood import shared_prefix
+from caplab.measuring.trees import shared_prefix
 from caplab.models.chat import has_template, render, time_limit
 from caplab.support.errors import BadInput, explaining_failure
 

@@ -15,7 +15,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from tokenizers.processors import TemplateProcessing
 from tqdm import tqdm
 
-from caplab.measuring import likelihood
+from caplab.measuring import likelihood, trees
 from caplab.measuring.score import score
 from caplab.models.chat import encode
 from caplab.models.subject import Subject
@@ -71,7 +71,7 @@ def test_a_family_that_cannot_would_show(exam, monkeypatch):
 def test_a_wrong_mask_would_show(gpt2, exam, monkeypatch):
     right = tiny.naive(gpt2, exam)
     monkeypatch.setattr(
-        likelihood, "tree_mask", lambda ends, dtype: torch.zeros(len(ends), 1, *[ends.shape[1]] * 2)
+        likelihood, "tree_mask", lambda ends, *_: torch.zeros(len(ends), 1, *[ends.shape[1]] * 2)
     )
     assert gap(score(gpt2, exam).loglikelihoods, right) > 0.1
 
@@ -161,7 +161,7 @@ def test_a_question_scores_alone_as_among_others(gpt2, exam):
 
 def test_full_rows_are_cut_and_still_right(gpt2, exam, monkeypatch):
     uncut = len(_rows(gpt2, exam))
-    monkeypatch.setattr(likelihood, "_ROW", 8)
+    monkeypatch.setattr(trees, "_ROW", 8)
     fresh = Exam(exam.questions[::-1])
     assert len(_rows(gpt2, fresh)) > uncut
     assert len(_rows(gpt2, Exam(exam.questions[4:5]))) == 1  # a long prompt is still shared
@@ -321,8 +321,8 @@ def _rows(who, asked):
         for prompt, choices in likelihood._tokenise(who, asked, chat=False)
         for choice in choices
     ]
-    readings = [likelihood.Reading(p + c, len(p), n) for n, (p, c) in enumerate(pairs)]
-    return list(likelihood.pack(readings, sharing=True))
+    readings = [trees.Reading(p + c, len(p), n) for n, (p, c) in enumerate(pairs)]
+    return list(trees.pack(readings, sharing=True))
 
 
 # ---------------------------------------------------------------- what cannot be scored
