@@ -1,8 +1,12 @@
 """Name, identify and copy a model's weights."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from threading import Lock, RLock, get_ident
 from typing import Any
+from weakref import WeakKeyDictionary
 
 __all__ = [
     "digest",
@@ -14,7 +18,6 @@ __all__ = [
     "without_adapter",
 ]
 
-from weakref import WeakKeyDictionary
 
 def set_base_name(model: Any, name: str) -> None:
     """Set the name under which an adapter trained on this model will look for its base.
@@ -24,9 +27,6 @@ def set_base_name(model: Any, name: str) -> None:
     model.name_or_path = model.config.name_or_path = name
 
 
-def digest(model: Any) -> str:
-    """Return a digest of a model's weights: equal weights have equal digests."""
-    import torch
 _turns: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # a lock for each model
 _finding = Lock()
 
@@ -80,6 +80,9 @@ def _bare(model: Any) -> Any:
     return model
 
 
+def digest(model: Any) -> str:
+    """Return a digest of a model's weights: equal weights have equal digests."""
+    import torch
 
     sha = hashlib.sha256()
     for weight in model.state_dict().values():
@@ -110,3 +113,14 @@ def unwrapped(model: Any) -> Any:
             vars(wrapped).pop("forward", None)
             vars(wrapped).pop("_original_forward", None)
     return model
+
+
+def in_pieces(model: Any) -> bool:
+    """Tell whether FSDP2 has cut the weights up: each process then holds a part of each."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return False
+    from torch.distributed.fsdp import FSDPModule
+
+    return any(isinstance(module, FSDPModule) for module in model.modules())
