@@ -18,6 +18,7 @@ from caplab.measuring.likelihood import reads_trees
 from caplab.measuring.prompts import read_prompts
 from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses_chat
 from caplab.models.subject import Subject, answers_nan, measuring
+from caplab.models.weights import in_pieces
 from caplab.questions.question import Question
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
@@ -141,7 +142,8 @@ def _text(subject: Subject, tokens: list[int]) -> str:
 def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
     """Answer the prompts of a batch; yield each row when it is done."""
     if not reads_trees(subject.model):
-        yield _generated(subject, rows[0], stops)
+        read = _reread if in_pieces(subject.model) else _generated
+        yield read(subject, rows[0], stops)
         return
     logits, cache, mask, positions = read_prompts(subject, [row.tokens for row in rows])
     while True:
@@ -212,4 +214,18 @@ def _generated(subject: Subject, row: _Row, stops: set[int]) -> _Row:
             logits_processor=[checked],
             stopping_criteria=[enough],
         )
+    return row
+
+
+def _reread(subject: Subject, row: _Row, stops: set[int]) -> _Row:
+    """Answer one prompt by reading all of it for each token: for weights that are in pieces.
+
+    `generate` would go around the model's own call, by which the processes count forward passes.
+    """
+    while not row.done:
+        ids = torch.tensor([row.tokens + row.said], device=subject.device)  # (1, tokens)
+        read = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        best = subject.model(**read, use_cache=False).logits[0, -1].float().max(-1)
+        _check_finite(subject, best.values)
+        _hear(subject, row, int(best.indices), stops)
     return row

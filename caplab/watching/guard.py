@@ -22,13 +22,10 @@ import logging
 import math
 import time
 import weakref
-from dataclasses import asdict, dataclass, field, replace
-from itertools import takewhile
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate.utils import broadcast_object_list
 from transformers import (
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -37,88 +34,34 @@ from transformers import (
     TrainingArguments,
 )
 
-from caplab.measuring.compare import check_metric, compare
+from caplab.measuring.compare import compare
 from caplab.measuring.policy import Policy
-from caplab.measuring.report import REGRESSED, Report
+from caplab.measuring.report import REGRESSED
 from caplab.measuring.score import score
-from caplab.measuring.scorecard import Scorecard, as_columns
+from caplab.measuring.scorecard import Scorecard
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
-from caplab.support.errors import BadInput, is_count, require_type, short_repr
+from caplab.support.errors import BadInput
+from caplab.support.safe_text import log_text
+from caplab.watching.beforehand import blind_spots, practised_sentence
 from caplab.watching.gate import with_groups
+from caplab.watching.guard_options import Action, check_options, find_tokenizer, loss_name
+from caplab.watching.looks import Check, crossing, nothing_said
+from caplab.watching.ranks import Ranks, layout_problem, zero_stage
 from caplab.watching.reporters import Reporters
+from caplab.watching.snapshots import Snapshots, save_as_it_stands
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
     from transformers import Trainer
 
 __all__ = ["Check", "RegressionGuard"]
 
-Action = Literal["warn", "stop", "rollback"]
 _logger = logging.getLogger(__name__)
 _WITHIN = "every row within its budget on the questions asked"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One look at the model in training."""
-
-    step: int
-    report: Report
-    seconds: float
-    diverged: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """Say REGRESSED, HELD or UNDERPOWERED."""
-        return REGRESSED if self.diverged else self.report.verdict
-
-    @property
-    def within_budget(self) -> bool:
-        """Tell whether a rollback may return here: each row lost no more than its budget.
-
-        On the questions asked, that is: it does not mean HELD.
-        """
-        within = all(row.within_budget for row in self.report.deciding)
-        return within and self.verdict != REGRESSED
-
-    @property
-    def sentence(self) -> str:
-        """Say the result in one line."""
-        if self.diverged:
-            return "the model answers with NaN, its weights have diverged: REGRESSED"
-        return self.report.sentence
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Return what goes into the Trainer's log, and from there to TensorBoard and others."""
-        report = self.report
-        whole = {report.metric: report.overall.after, "change": report.overall.change}
-        whole["regressed"] = self.verdict == REGRESSED
-        taken = (*whole, "step", "verdict", "low", "high", "seconds")  # columns of to_pandas()
-        levels = as_columns({row.name: row.after for row in report.capabilities}, taken) | whole
-        return {f"guard/{name}": float(value) for name, value in levels.items()}
-
-
-@dataclass
-class _Snapshot:
-    """The trainable weights after one step: the whole model's, or the adapter's alone."""
-
-    step: int
-    task_loss: float
-    weights: dict[str, torch.Tensor] = field(repr=False)
-
-    @classmethod
-    def take(cls, model: torch.nn.Module, step: int, task_loss: float) -> "_Snapshot":
-        # Snapshots stay on the CPU: the device's memory is needed for training.
-        weights = {name: p.detach().to("cpu", copy=True) for name, p in _trainable(model)}
-        return cls(step, task_loss, weights)
-
-    @torch.no_grad()
-    def restore(self, model: torch.nn.Module) -> None:
-        for name, parameter in _trainable(model):
-            parameter.copy_(self.weights[name])
+_MUCH = 100e6  # bytes of copies that are worth a warning
 
 
 class RegressionGuard(TrainerCallback):
@@ -136,8 +79,10 @@ class RegressionGuard(TrainerCallback):
     path of one, gives capabilities budgets and tiers of their own.
 
     The base is the model before its first step, or the scorecard given as `before`. Checkpoints
-    carry the base's answers, so a resumed run is still compared with the base. The snapshots for a
-    rollback are kept in memory only and start again after a resume.
+    carry the base's answers, so a resumed run is still compared with the base. A rollback needs two
+    copies of the trainable weights: in memory, or in the folder `snapshots`, where a run that was
+    killed and resumed finds them. If there is nothing to return to when it is needed, the guard
+    saves the weights as they stand, and raises.
 
     The task loss is what the Trainer logs: the evaluation loss if it evaluates (with several sets
     the first one, unless you name another: `task_loss="eval_task_loss"`), else the training loss.
@@ -145,7 +90,8 @@ class RegressionGuard(TrainerCallback):
     `callbacks=[guard]` is enough. The values go into the Trainer's history and to TensorBoard, W&B
     and Trackio, if `report_to` names them; `attach(trainer)` sends them to every callback.
 
-    In distributed training the main process asks, and all processes act on its verdict.
+    In distributed training each process asks its share of the exam, and all act on one verdict: one
+    device, DDP, FSDP2, DeepSpeed's ZeRO 1 and 2. Give the guard to every process. `ranks` has more.
     """
 
     def __init__(
@@ -162,15 +108,16 @@ class RegressionGuard(TrainerCallback):
         before: Scorecard | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         task_loss: str | None = None,
+        snapshots: str | Path | None = None,
     ) -> None:
         self.exam = exam if isinstance(exam, Exam) else load_exam(exam)
         self.policy = Policy.taken(policy, budget, confidence)
         self.every, self.action, self.patience, self.metric = every, action, patience, metric
         self.before, self._given = before, before is not None
-        self.tokenizer, self.task_loss = tokenizer, task_loss
+        self.tokenizer, self.task_loss, self.snapshots = tokenizer, task_loss, snapshots
         self._watched: weakref.ref[torch.nn.Module] | None = None
         self._trainer: weakref.ref[Trainer] | None = None
-        _check_options(self)
+        check_options(self)
         self._begin()
 
     @property
@@ -190,8 +137,8 @@ class RegressionGuard(TrainerCallback):
         self._over = False  # the current crossing has been reported
         self.restored_step: int | None = None
         self._loss_name, self._loss = self.task_loss, math.inf
-        self._latest: _Snapshot | None = None  # of the last look: its task loss may come later
-        self._best: _Snapshot | None = None
+        self._kept: Snapshots | None = None
+        self._resumed_at = 0
 
     def attach(self, trainer: "Trainer") -> "RegressionGuard":
         """Watch a Trainer, and send the values of each look to all of its callbacks."""
@@ -206,16 +153,60 @@ class RegressionGuard(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
     ) -> None:
         """Get ready; a new model gets a new base."""
-        _check_replicated(args)
-        model, tokenizer = told["model"], _tokenizer(self.tokenizer, told["processing_class"])
+        model = told["model"]
         self._begin()
-        self._subject = Subject(model, tokenizer, "in training")
-        self._reporters = Reporters(args)
+        self._ranks = Ranks(model)
+        agreed = self._ranks.together(lambda: self._ready(model, told["processing_class"]))
+        if {*agreed} != {agreed[0]}:
+            listed = "; ".join(f"process {n} {said}" for n, said in enumerate(agreed))
+            raise BadInput(f"Each process needs the same guard, and they differ: {listed}.")
+        self._reporters = Reporters(args, self._trainer() if self._trainer else None)
         looks = math.ceil(state.max_steps / self.every)
         self._chances = math.ceil(looks / (1 + self.patience))
         if not self._given and not (self._watched and self._watched() is model):
             self.before = None
         self._watched = weakref.ref(model)
+        self._resumed_at = state.global_step
+        if self.action == "rollback":
+            self._keep_snapshots(model)
+        self._ranks.together(lambda: self._say_practised(told.get("train_dataloader")))
+
+    def _ready(self, model: Any, tokenizer: Any) -> str:
+        """Check that this training can be guarded; return what all processes must agree on."""
+        if problem := layout_problem(model):
+            raise BadInput(problem)
+        if self.action == "rollback" and zero_stage():
+            raise BadInput(
+                "DeepSpeed's optimiser keeps weights of its own, and they would overwrite those "
+                'that a rollback restores. Choose action="stop".'
+            )
+        self._subject = Subject(model, find_tokenizer(self.tokenizer, tokenizer), "in training")
+        asks = f"asks {self.exam.name} ({self.exam.fingerprint}) every {self.every} steps"
+        return f"{asks}, action {self.action}, {self.policy}"
+
+    def _keep_snapshots(self, model: Any) -> None:
+        """Say what the snapshots will take; after a resume, find the earlier ones."""
+        folder = None if self.snapshots is None else Path(self.snapshots)
+        self._kept = Snapshots(model, self._ranks, self.exam.fingerprint, folder)
+        level = logging.WARNING if 2 * self._kept.bytes > _MUCH else logging.INFO
+        self._say(self._kept.sentence, level)
+        self._kept.begin(resumed=self._resumed_at > 0)
+        if self._resumed_at and self._kept.best is self._kept.latest is None:
+            self._say(
+                f"The training resumes at step {self._resumed_at}, and no snapshots from before "
+                "are at hand: a rollback can only return to looks from here on. "
+                'RegressionGuard(..., snapshots="folder") keeps them over a resume.'
+            )
+
+    def _say_practised(self, loader: Any) -> None:
+        if self._ranks.main:
+            rows = getattr(loader, "dataset", None)
+            self._say(practised_sentence(rows, self._subject.tokenizer, self.exam))
+
+    def _say(self, what: str, level: int = logging.WARNING) -> None:
+        """Write into the log, once for all processes; names may hold anything."""
+        if what and self._ranks.main:
+            _logger.log(level, "%s", log_text(what))
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
@@ -223,6 +214,13 @@ class RegressionGuard(TrainerCallback):
         """Look before the first step; every callback is ready for values by now."""
         if not self.checks:
             self._look(args, state, control, told["optimizer"])
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
+    ) -> None:
+        """Keep layers that were unfrozen, before the first step that changes them."""
+        if self._kept:
+            self._kept.complete()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any
@@ -243,19 +241,23 @@ class RegressionGuard(TrainerCallback):
     ) -> None:
         """Read the task loss from the Trainer's own log."""
         logs = told["logs"]
-        self._loss_name = self._loss_name or _loss_name(logs, args.eval_strategy != "no")
+        self._loss_name = self._loss_name or loss_name(logs, args.eval_strategy != "no")
         self._loss = logs.get(self._loss_name, self._loss)
-        if self._latest and self._latest.step == state.global_step:
-            self._latest.task_loss = self._loss
+        if self._kept and self._kept.latest and self._kept.latest.step == state.global_step:
+            self._kept.latest.task_loss = self._loss
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Roll back again if the Trainer has loaded its own best model since."""
-        if self._best and self.restored_step is not None:
-            self._best.restore(self._subject.model)
-        self._best = self._latest = None
-        del self._subject  # a guard that is kept for its history must not keep the model alive
+        if self._kept and self.restored_step is not None:
+            self._kept.restore()
+        self._end(args, state, control)
+
+    def _end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        """Let go: a guard that is kept for its history must not keep the model alive."""
+        self._kept = None
+        del self._subject
         self._reporters.close(args, state, control)
 
     # ------------------------------------------------------------ one look
@@ -264,36 +266,51 @@ class RegressionGuard(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, optimizer: Any
     ) -> None:
         """Ask, compare, write the result into the log, and act on it."""
-        check = self._check(state) if state.is_world_process_zero else None
-        (check,) = broadcast_object_list([check])
+        check = self._check(state)
         self.checks.append(check)
-        self._log(check.values, args, state, control)
-        if self.action == "rollback":
-            self._remember(check)
+        self._reporters.log(check.values, args, state, control)
+        if self._kept:
+            self._kept.keep(check.step, self._loss, good=check.within_budget)
         if self._crossed(last=control.should_training_stop):
-            self._act(control, optimizer)
-            if state.is_world_process_zero:
-                _logger.warning("Step %d: %s. %s", check.step, check.sentence, self._consequence)
+            if self.action != "warn":
+                control.should_training_stop = True
+            if self.action == "rollback":
+                self._roll_back(check, args, state, control, optimizer)
+            self._say(f"Step {check.step}: {check.sentence}. {self._consequence}")
+
+    @property
+    def _policy(self) -> Policy:
+        """Return the policy of one look: the whole run's confidence is divided among all looks."""
+        return replace(self.policy, confidence=1 - (1 - self.confidence) / self._chances)
 
     def _check(self, state: TrainerState) -> Check:
-        """Score the model as it is, and compare it with the base."""
+        """Score the model as it is, and compare it with the base; every process gets the result."""
         start = time.perf_counter()
         card, diverged = self._ask()
         self.before = self._base(state, card)
-        confidence = 1 - (1 - self.confidence) / self._chances
-        policy = replace(self.policy, confidence=confidence)
-        report = compare(self.before, card, policy=policy, metric=self.metric)
-        return Check(state.global_step, report, time.perf_counter() - start, diverged)
+
+        def judged() -> Check | None:
+            if not self._ranks.main:
+                return None
+            assert self.before is not None
+            if not self.checks:
+                for said in blind_spots(self.before, self._policy, self.metric):
+                    self._say(said)
+            report = compare(self.before, card, policy=self._policy, metric=self.metric)
+            return Check(state.global_step, report, time.perf_counter() - start, diverged)
+
+        check = self._ranks.together(judged)[0]
+        assert check is not None
+        return check
 
     def _ask(self) -> tuple[Scorecard, bool]:
         """Score the model; if it could answer before and now cannot, it has diverged."""
         try:
-            return score(self._subject, self.exam, progress=False), False
+            return self._ranks.ask(self._subject, self.exam, _score), False
         except BadInput:
             if self.before is None or not self.checks:
                 raise
-            nothing = tuple((-math.inf,) * len(row) for row in self.before.loglikelihoods)
-            return replace(self.before, loglikelihoods=nothing, text_losses=()), True
+            return nothing_said(self.before), True
 
     def _base(self, state: TrainerState, card: Scorecard) -> Scorecard:
         """Return the base's answers: given, from the checkpoint, or from before the first step.
@@ -314,68 +331,62 @@ class RegressionGuard(TrainerCallback):
         memory[key] = asdict(base)
         return base
 
-    def _remember(self, check: Check) -> None:
-        """Keep the best weights so far, and the latest ones until their task loss is known."""
-        latest, best = self._latest, self._best
-        if latest and (best is None or latest.task_loss <= best.task_loss):
-            self._best = latest
-        self._latest = None
-        if check.within_budget:
-            self._latest = _Snapshot.take(self._subject.model, check.step, self._loss)
-
     def _crossed(self, last: bool) -> bool:
         """Tell whether the latest looks are a new crossing; each one is reported once."""
-        streak = list(takewhile(lambda check: check.verdict == REGRESSED, reversed(self.checks)))
-        if not streak:
+        if not self.checks or self.checks[-1].verdict != REGRESSED:
             self._over = False
-        elif not self._over and (len(streak) > self.patience or last or streak[0].diverged):
-            self._over = True
-            self.crossed_at = streak[-1].step if self.crossed_at is None else self.crossed_at
-            return True
-        return False
+            return False
+        step = crossing(self.checks, self.patience, last=last)
+        if step is None or self._over:
+            return False
+        self._over = True
+        self.crossed_at = step if self.crossed_at is None else self.crossed_at
+        return True
 
-    def _act(self, control: TrainerControl, optimizer: Any) -> None:
-        """Stop and roll back, as `action` says."""
-        if self.action != "warn":
-            control.should_training_stop = True
-        if self.action == "rollback" and self._best:
-            self._best.restore(self._subject.model)
-            self.restored_step = self._best.step
-            optimizer.state.clear()
+    def _roll_back(
+        self,
+        check: Check,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any,
+    ) -> None:
+        """Restore the best weights; if that cannot be, save what stands, and raise."""
+        assert self._kept is not None
+        try:
+            if self._kept.best is None:
+                raise BadInput(self._why_nothing)
+            self._kept.restore()
+        except BadInput as error:
+            folder = Path(str(args.output_dir), f"guard-step-{check.step}")
+            subject, ranks = self._subject, self._ranks
+            save_as_it_stands(subject.model, subject.tokenizer, folder, ranks)
+            self._end(args, state, control)
+            why = str(error).rstrip(".")
+            raise BadInput(
+                log_text(
+                    f"Step {check.step}: {check.sentence}. The guard cannot roll back: {why}. "
+                    f"Training stops; the weights as they stand are in {folder}."
+                )
+            ) from error
+        self.restored_step = self._kept.best.step
+        optimizer.state.clear()
+
+    @property
+    def _why_nothing(self) -> str:
+        """Say why there are no weights to return to."""
+        nowhere = f"at no look was {_WITHIN}"
+        if not self._resumed_at:
+            return nowhere
+        return f"{nowhere} since step {self._resumed_at}, where the training was resumed"
 
     @property
     def _consequence(self) -> str:
         if self.action == "warn":
             return "Training goes on."
-        if self.action == "stop":
-            return "Training stops."
         if self.restored_step is None:
-            return f"Training stops; at no look was {_WITHIN}: the weights stay as they are."
+            return "Training stops."
         return f"Training stops; the weights of step {self.restored_step} are restored: {_WITHIN}."
-
-    def _log(
-        self,
-        values: dict[str, float],
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-    ) -> None:
-        """Write the values into the Trainer's history and to its dashboards.
-
-        transformers gives a callback no means to log, and calls its reporters before a user's
-        callbacks, so values added to `logs` in `on_log` would come too late. An attached Trainer's
-        handler tells every callback, reporters included. `Trainer.log` itself would not do:
-        SFTTrainer's adds its running metrics to the values and then resets them.
-        """
-        values["epoch"] = state.epoch
-        state.log_history.append({**values, "step": state.global_step})
-        trainer = self._trainer and self._trainer()
-        if trainer and trainer.state is state:  # not another Trainer, which was attached earlier
-            should_log = control.should_log
-            trainer.callback_handler.on_log(args, state, control, logs=values)
-            control.should_log = should_log  # the handler takes this for the Trainer's own log
-        elif state.is_world_process_zero:
-            self._reporters.log(values, args, state, control)
 
     # ------------------------------------------------------------ what is left to read
 
@@ -407,60 +418,5 @@ class RegressionGuard(TrainerCallback):
         return f"{looks}, crossed the budget at step {self.crossed_at}{back}"
 
 
-def _trainable(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-
-
-def _loss_name(logs: dict[str, float], evaluated: bool) -> str | None:
-    """Find the task loss among the logged values: the evaluation's, if there is one."""
-    wanted = (name for name in logs if name.startswith("eval_") and name.endswith("loss"))
-    return next(wanted, None) if evaluated else "loss"
-
-
-def _tokenizer(*candidates: Any) -> PreTrainedTokenizerBase:
-    """Return the first tokenizer; a processor for several media has one inside."""
-    for candidate in candidates:
-        inside = getattr(candidate, "tokenizer", candidate)
-        if isinstance(inside, PreTrainedTokenizerBase):
-            return inside
-    raise BadInput(
-        "The guard needs a tokenizer to ask its exam, and this Trainer has none: give one to the "
-        "Trainer (processing_class=tokenizer) or to the guard (tokenizer=tokenizer)."
-    )
-
-
-def _check_options(guard: RegressionGuard) -> None:
-    if guard.action not in get_args(Action):
-        choices = ", ".join(get_args(Action))
-        raise BadInput(f"action is {short_repr(guard.action)}: choose one of {choices}.")
-    for name, least in (("every", 1), ("patience", 0)):
-        value = getattr(guard, name)
-        if not is_count(value, least):
-            raise BadInput(f"{name} is {short_repr(value)}: give a whole number, at least {least}.")
-    check_metric(guard.metric)
-    guard.policy.check_covers(guard.exam.name, guard.exam.capabilities)
-    require_type(
-        guard.tokenizer, (PreTrainedTokenizerBase, type(None)), "tokenizer is the model's own"
-    )
-    require_type(
-        guard.task_loss, (str, type(None)), "task_loss names a value that the Trainer logs"
-    )
-    _check_before(guard.before, guard.exam)
-
-
-def _check_before(before: Scorecard | None, exam: Exam) -> None:
-    """Refuse a base's answers to another exam now, not after hours of training."""
-    if before is None:
-        return
-    require_type(before, Scorecard, "before is the base's Scorecard, score(base, exam)")
-    if before.fingerprint != exam.fingerprint:
-        raise BadInput(f"before answers {before.exam!r}, but the guard asks {exam.name!r}.")
-
-
-def _check_replicated(args: TrainingArguments) -> None:
-    """Refuse sharded weights: no single process could ask the model."""
-    if args.fsdp or args.deepspeed:
-        raise BadInput(
-            "The guard asks the model in one process, but FSDP and DeepSpeed shard its weights. "
-            "Guard a run on one device or with plain data parallelism (DDP)."
-        )
+def _score(subject: Subject, exam: Exam) -> Scorecard:
+    return score(subject, exam, progress=False)

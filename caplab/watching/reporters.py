@@ -1,11 +1,15 @@
 """Send a guard's values to TensorBoard, W&B and Trackio, as the Trainer's `report_to` says."""
 
+import weakref
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import integration_utils
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 __all__ = ["Reporters"]
 
@@ -19,7 +23,8 @@ class Reporters:
     shows one event file per folder, so values go to a run named `guard` beside the Trainer's.
     """
 
-    def __init__(self, args: TrainingArguments) -> None:
+    def __init__(self, args: TrainingArguments, attached: "Trainer | None" = None) -> None:
+        self._attached = weakref.ref(attached) if attached else None
         names = args.report_to or []
         self._trackers = [name for name in ("wandb", "trackio") if name in names]
         self._board = _integrations.TensorBoardCallback() if "tensorboard" in names else None
@@ -30,6 +35,30 @@ class Reporters:
             self._board.logging_dir = str(Path(folder, "guard"))
 
     def log(
+        self,
+        values: dict[str, float],
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+    ) -> None:
+        """Write the values into the Trainer's history and to its dashboards.
+
+        transformers gives a callback no means to log, and calls its reporters before a user's
+        callbacks, so values added to `logs` in `on_log` would come too late. An attached Trainer's
+        handler tells every callback, reporters included. `Trainer.log` itself would not do:
+        SFTTrainer's adds its running metrics to the values and then resets them.
+        """
+        values["epoch"] = float(state.epoch or 0)
+        state.log_history.append({**values, "step": state.global_step})
+        trainer = self._attached and self._attached()
+        if trainer and trainer.state is state:  # not another Trainer, which was attached earlier
+            should_log = control.should_log
+            trainer.callback_handler.on_log(args, state, control, logs=values)
+            control.should_log = should_log  # the handler takes this for the Trainer's own log
+        elif state.is_world_process_zero:
+            self._log_here(values, args, state, control)
+
+    def _log_here(
         self,
         values: dict[str, float],
         args: TrainingArguments,

@@ -32,8 +32,14 @@ def forgetting(monkeypatch):
 
 
 @pytest.fixture
-def said(caplog):
-    """What the guard has said so far."""
+def warned(caplog):
+    """All that the guard has warned of so far."""
     return lambda: [
         record.message for record in caplog.records if record.name == guard_module.__name__
     ]
+
+
+@pytest.fixture
+def said(warned):
+    """What it has said of its looks, and not beforehand."""
+    return lambda: [message for message in warned() if message.startswith("Step ")]

@@ -86,24 +86,6 @@ def test_what_is_no_longer_said_is_not_kept(tmp_path, monkeypatch):
     assert guard.restored_step == 2
 
 
-def test_with_nothing_to_return_to_it_says_so(tmp_path, forgetting, said):
-    """Even the first look is beyond the budget: of a base that was given."""
-    exam = two()
-    right = replace(score(tiny.subject(), exam), answer=(0,) * 60)
-    base = replace(right, loglikelihoods=((-1.0, -2.0, -2.0, -2.0),) * 60)
-    forgetting(4, 4, 30, 30)
-    keep, guard = Keep(), RegressionGuard(exam, every=2, action="rollback", before=base)
-    run = trainer(tmp_path, keep, guard)
-    run.train()
-
-    assert guard.restored_step is None
-    assert same(weights(run.model), keep.weights[6])
-    assert said()[-1].endswith(
-        "Training stops; at no look was every row within its budget on the questions asked: "
-        "the weights stay as they are."
-    )
-
-
 # ---------------------------------------------------------------- budgets and tiers
 
 
