@@ -224,8 +224,8 @@ def become(module: List[str]) -> int:
 
 
 def jupyter(port: int, no_browser: bool) -> List[str]:
-    """Return JupyterLab's command line: for this machine only, behind Jupyter's own token."""
-    command = ["jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+    """Return JupyterLab's command line: for this machine only, behind a token of its own."""
+    command = ["caplab.cli.jupyter", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
     command += ["--ServerApp.ip=localhost", "--ServerApp.port=%d" % port]
     root = getattr(os, "geteuid", lambda: 1)() == 0  # in containers; Jupyter refuses otherwise
     return command + ["--no-browser"] * no_browser + ["--allow-root"] * root

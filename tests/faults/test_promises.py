@@ -14,6 +14,7 @@ import tiny
 from programs import run
 
 import caplab as cl
+from caplab.cli.jupyter import private_arguments
 from caplab.models.hub import find_folder
 from caplab.support.errors import BadInput
 
@@ -121,12 +122,18 @@ def test_3_no_connection_is_opened(tmp_path):
 
 
 def test_4_jupyterlab_stays_private():
+    """tests/project/test_lab_privacy.py starts it under settings that open everything."""
     sys.path.insert(0, str(ROOT))
     import lab
 
     text = (ROOT / "lab.py").read_text(encoding="utf-8")
     command = lab.jupyter(8888, no_browser=True)
     assert "--ServerApp.ip=localhost" in command
+    (token,) = [each for each in private_arguments() if ".token=" in each]
+    assert len(token.partition("=")[2]) == 48
+    assert token not in private_arguments(), "it is the same at every start"
+    decided = {each.partition("=")[0].partition(".")[2] for each in private_arguments()}
+    assert {"ip", "token", "allow_origin", "allow_origin_pat", "hashed_password"} <= decided
     (settings,) = json.loads(lab.NO_NEWS).values()
     assert settings == {"fetchNews": "false", "checkForUpdates": False}
     assert not re.search(r"token\s*=\s*['\"]{2}|password\s*=|allow_origin|0\.0\.0\.0", text)
