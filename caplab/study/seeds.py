@@ -14,15 +14,17 @@ __all__ = ["bounded", "interval"]
 SHARES = ["task_accuracy", "classics_accuracy", "smooth"]  # between 0 and 1, as their intervals
 
 
-def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Return the mean over seeds and its 95 % interval; a single seed has no interval."""
+def interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean over seeds and its interval; a single seed has no interval."""
     found = np.array([value for value in values if not math.isnan(value)])
     if not len(found):
         return math.nan, math.nan, math.nan
     mean = round(float(found.mean()), 12)  # no -1e-17 where differences cancel
     if len(found) == 1:
         return mean, math.nan, math.nan
-    reach = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5)
+    reach = float(
+        student.ppf((1 + confidence) / 2, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
+    )
     return mean, mean - reach, mean + reach
 
 
