@@ -24,9 +24,7 @@ from caplab.support.text import format_rate
 FAMILY = 4  # the claims of this file, whose intervals are corrected together
 
 
-@as_claim(
-    "A higher learning rate forgets more.", "Kalajdzievski 2024, arXiv 2401.05605", family=FAMILY
-)
+@as_claim("A higher learning rate forgets more.", "common experience", family=FAMILY)
 def higher_rate_forgets_more(atlas: Atlas) -> Evidence:
     """Compare the highest with the lowest rate of full fine-tuning."""
     kept = by_seed_and_rate(plain_sweep(atlas, "full"), "classics_accuracy")

@@ -96,7 +96,7 @@ def test_findings_show_themselves(course):
     assert "[    holds    ] Full fine-tuning at 1e-2 forgets more" in repr(table)
     assert table._repr_html_().count("<tr>") == len(claims.names()) + 1
     finding = table[0]
-    assert "Kalajdzievski" in repr(finding)
+    assert "common experience" in repr(finding)
     assert ">advice</td>" in finding._repr_html_()
 
 
