@@ -1,9 +1,10 @@
 """Which recipes a sweep runs: every combination of some values, from a call or a TOML file."""
 
+import math
 import os
 import tomllib
 from collections.abc import Iterable
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from caplab.support.errors import BadInput, explaining_failure, is_count, require_type, short_repr
@@ -12,6 +13,7 @@ from caplab.training.recipe import Recipe
 
 __all__ = ["grid", "read_grid"]
 
+MOST_RECIPES = 100_000  # of a sweep: at ten seconds each, twelve days
 Recipes = Recipe | Iterable[Recipe]
 
 
@@ -21,22 +23,35 @@ def grid(**axes: Any) -> list[Recipe]:
     A value is a single one or a list of them; the last name given changes fastest.
     """
     values = [_values(name, given) for name, given in axes.items()]
+    _check_size(math.prod(map(len, values)))
     return [Recipe(**dict(zip(axes, chosen, strict=True))) for chosen in product(*values)]
 
 
 def _values(name: str, given: Any) -> list[Any]:
     """Return the values of a field as a list; a tuple of layers is one value, not several."""
     single = isinstance(given, str) or not isinstance(given, Iterable)
-    values = [given] if single or (name, type(given)) == ("target_modules", tuple) else list(given)
+    if single or (name, type(given)) == ("target_modules", tuple):
+        return [given]
+    values = list(islice(given, MOST_RECIPES + 1))  # it may never end
     if not values:
         raise BadInput(f"{name} has no value to try: the list is empty.")
     return values
 
 
+def _check_size(count: int) -> None:
+    """Refuse a grid that no machine could run, before its recipes are made."""
+    if count > MOST_RECIPES:
+        raise BadInput(
+            f"The grid has {count:,} recipes or more; a sweep takes {MOST_RECIPES:,} at most. "
+            "Give fewer values, or several grids of a few axes each."
+        )
+
+
 def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> list[Recipe]:
     """Refuse what would fail in every worker, before any starts; drop equal recipes."""
     require_type(recipes, (Recipe, Iterable), "A sweep takes Recipes, such as grid(...) makes")
-    given = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    given = [recipes] if isinstance(recipes, Recipe) else list(islice(recipes, MOST_RECIPES + 1))
+    _check_size(len(given))
     if strangers := [recipe for recipe in given if not isinstance(recipe, Recipe)]:
         raise BadInput(
             f"A sweep takes Recipes, such as grid(...) makes, not {short_repr(strangers[0])}."
@@ -67,7 +82,10 @@ def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
         raise BadInput(f"{os.fspath(path)!r}: write [[grid]], with double brackets, above a grid.")
     every = common.pop("every", None)
     try:
-        recipes = [recipe for part in parts for recipe in grid(**(common | part))]
+        recipes: list[Recipe] = []
+        for part in parts:
+            recipes += grid(**(common | part))
+            _check_size(len(recipes))
         return checked_recipes(recipes, None, every), every
     except BadInput as error:
         raise BadInput(f"{os.fspath(path)!r}: {error}") from error

@@ -1,7 +1,11 @@
 """Grids: every combination once, from a call or a file."""
 
+import itertools
+import time
+
 import pytest
 
+from caplab.study import grid as grids
 from caplab.study.grid import grid, read_grid
 from caplab.support.errors import BadInput
 from caplab.training.recipe import Recipe
@@ -30,6 +34,39 @@ def test_a_tuple_of_layers_is_one_value():
 def test_what_no_recipe_can_be_is_refused(axes, said):
     with pytest.raises(BadInput, match=said):
         grid(**axes)
+
+
+NUMBERS = {"learning_rate": [1 / n for n in range(1, 301)], "seed": range(300)}
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        NUMBERS | {"steps": range(1, 101)},  # nine millions
+        NUMBERS | {"steps": range(1, 3)},
+        {"seed": itertools.count()},
+        {"seed": range(10**12)},
+    ],
+)
+def test_a_grid_beyond_all_machines_is_refused_at_once(axes):
+    start = time.perf_counter()
+    with pytest.raises(BadInput, match=r"has \d[\d,]+ recipes or more; a sweep takes 100,000 at"):
+        grid(**axes)
+    assert time.perf_counter() - start < 1
+
+
+def test_many_grids_of_a_file_count_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(grids, "MOST_RECIPES", 10)
+    path = tmp_path / "grid.toml"
+    path.write_text("".join(f"[[grid]]\nseed = [{n}, {n + 1}]\n" for n in range(0, 20, 2)))
+    with pytest.raises(BadInput, match="has 12 recipes or more"):
+        read_grid(path)
+
+
+def test_endless_recipes_are_refused(monkeypatch):
+    monkeypatch.setattr(grids, "MOST_RECIPES", 10)
+    with pytest.raises(BadInput, match="a sweep takes 10 at most"):
+        grids.checked_recipes((Recipe(seed=n) for n in itertools.count()), None, None)
 
 
 def test_fields_at_the_top_of_a_file_are_shared(tmp_path):
