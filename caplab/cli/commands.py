@@ -1,4 +1,4 @@
-"""The command line: `caplab doctor`, `fetch`, `score`, `exam check`, `gate`, `sweep`, `claims`."""
+"""The command line: `caplab doctor`, `fetch`, `score`, `exam`, `gate`, `watch`, `sweep`, ..."""
 
 import argparse
 import os
@@ -23,6 +23,10 @@ _FORMS = {
     "markdown": "a summary as Markdown (also appended to $GITHUB_STEP_SUMMARY)",
     "junit": "a test case for each row as JUnit XML",
 }
+_WATCH_CODES = (
+    "exit code: 1 once a checkpoint is REGRESSED; at the end that of the latest, as `caplab gate`; "
+    "2 failure. docs/watch.md has more."
+)
 _CODES = "exit code: 0 HELD, 1 REGRESSED, 3 UNDERPOWERED (too few questions to tell), 2 failure"
 
 
@@ -53,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(thing: object, file: TextIO | None = None) -> None:
     """Print what others may have written, safe for a terminal and the log of a CI job."""
     print(log_text(str(thing)), file=file)
+
+
+def _say_now(thing: object) -> None:
+    """Print a line at once: a log file shows it while the command goes on."""
+    _say(thing)
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
             "--exam", metavar="FILE", help="questions as JSONL (default: classics)"
         )
         command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
+    _add_watch(commands.add_parser("watch", help="score a run's checkpoints", epilog=_WATCH_CODES))
     exam = commands.add_parser("exam", help="work on an exam").add_subparsers(
         metavar="command", required=True
     )
@@ -109,6 +121,26 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
     claims.set_defaults(run=_claims)
     return parser
+
+
+def _add_watch(watch: argparse.ArgumentParser) -> None:
+    watch.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="what the trainer fills")
+    watch.add_argument("--base", required=True, help=f"what it was before: {_SOURCE}")
+    watch.add_argument("--exam", metavar="FILE", help="questions as JSONL (default: classics)")
+    accepted = watch.add_mutually_exclusive_group()
+    accepted.add_argument("--budget", type=float, help="largest accepted loss (default: 0.05)")
+    accepted.add_argument("--policy", metavar="FILE", help="budgets and tiers as TOML")
+    watch.add_argument("--once", action="store_true", help="score what is there, and end")
+    watch.add_argument("--until", type=Path, metavar="FILE", help="end when this file is there")
+    watch.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long a pause")
+    watch.add_argument("--poll", type=float, default=30, metavar="SECONDS", help="(default: 30)")
+    watch.add_argument("--stop-file", type=Path, metavar="OUT", help="written on a crossing")
+    watch.add_argument("--run", dest="command", metavar="COMMAND", help="called on a crossing")
+    watch.add_argument("--log", type=Path, help="(default: RUN_FOLDER/caplab-watch.jsonl)")
+    watch.add_argument(
+        "--board", type=Path, help="for TensorBoard (default: RUN_FOLDER/runs/caplab-watch)"
+    )
+    watch.set_defaults(run=_watch)
 
 
 def _add_sweep(sweep: argparse.ArgumentParser) -> None:
@@ -188,6 +220,27 @@ def _gate(options: argparse.Namespace) -> int:
         decision.append_markdown(summary)
     _say(decision)
     return decision.exit_code
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from caplab.measuring.policy import Policy
+    from caplab.questions.exam import exam
+    from caplab.watching.watch import Watch, default_board
+
+    watch = Watch(
+        run=options.folder,
+        base=options.base,
+        exam=exam(options.exam or "classics"),
+        policy=Policy.taken(options.policy, options.budget, None),
+        log=options.log,
+        board=options.board or default_board(options.folder),
+        stop_file=options.stop_file,
+        command=options.command,
+        say=_say_now,
+    )
+    if options.once:
+        return watch.once()
+    return watch.follow(until=options.until, idle=options.idle, poll=options.poll)
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -18,10 +18,12 @@ __all__ = [
     "SMOLLM2",
     "check_adapter",
     "check_folder",
+    "check_weights",
     "damaged_files",
     "has_tokenizer",
     "is_folder",
     "refuse_pickles",
+    "weight_files",
 ]
 
 _WEIGHTS = "model.safetensors"
@@ -51,13 +53,18 @@ def check_folder(folder: Path, name: str) -> None:
         raise BadInput(
             f"{name} is not a model folder: it has no config.json (it contains {found})."
         )
-    _check_weights(folder, name, _weight_files(folder))
+    check_weights(folder, name)
     _check_sums(folder, name)
     if not has_tokenizer(folder):
         raise BadInput(
             f"{name} has no tokenizer (tokenizer.json). "
             "Save it beside the model: tokenizer.save_pretrained(folder)."
         )
+
+
+def check_weights(folder: Path, name: str) -> None:
+    """Refuse a folder in which the weights of a model are not complete."""
+    _check_weights(folder, name, weight_files(folder))
 
 
 def check_adapter(folder: Path, name: str) -> None:
@@ -87,7 +94,7 @@ def _check_sums(folder: Path, name: str) -> None:
         )
 
 
-def _weight_files(folder: Path) -> list[str]:
+def weight_files(folder: Path) -> list[str]:
     """List the files of the weights: a single one, or those of the index."""
     index = folder / _INDEX
     if not index.is_file():

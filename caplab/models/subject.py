@@ -21,7 +21,7 @@ from caplab.support.safe_text import html_text, line_text
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Subject", "answers_nan", "measuring"]
+__all__ = ["Diverged", "Subject", "answers_nan", "measuring"]
 
 _FAMILIES = {
     "gpt2": "GPT-2",
@@ -125,9 +125,13 @@ class Subject:
         return f"<b>{html_text(name)}</b>: {html_text(facts)}"
 
 
-def answers_nan(name: str) -> BadInput:
+class Diverged(BadInput):
+    """A model whose weights have diverged: it answers with NaN."""
+
+
+def answers_nan(name: str) -> Diverged:
     """Return the error for a model that answers with NaN."""
-    return BadInput(
+    return Diverged(
         f"{name} answers with NaN, not with probabilities: its weights have diverged. "
         "Train with a lower learning rate, or load the model again."
     )

@@ -39,7 +39,7 @@ from caplab.measuring.policy import Policy
 from caplab.measuring.report import REGRESSED
 from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard
-from caplab.models.subject import Subject
+from caplab.models.subject import Diverged, Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
 from caplab.support.errors import BadInput
@@ -307,7 +307,7 @@ class RegressionGuard(TrainerCallback):
         """Score the model; if it could answer before and now cannot, it has diverged."""
         try:
             return self._ranks.ask(self._subject, self.exam, _score), False
-        except BadInput:
+        except Diverged:
             if self.before is None or not self.checks:
                 raise
             return nothing_said(self.before), True

@@ -24,7 +24,7 @@ from accelerate.utils import DistributedType, gather_object
 from torch import distributed
 
 from caplab.measuring.scorecard import Scorecard
-from caplab.models.subject import Subject, measuring
+from caplab.models.subject import Diverged, Subject, measuring
 from caplab.models.weights import in_pieces
 from caplab.questions.exam import Exam
 from caplab.support.errors import BadInput
@@ -62,17 +62,18 @@ class Ranks:
                 raise
             failure = error
         if self.count == 1:
-            outcomes = [(found, failure and str(failure), False)]
-        else:
-            refused = isinstance(failure, BadInput)
-            told = failure and (str(failure) or type(failure).__name__)
-            outcomes = gather_object([(found, told, refused)])
+            if failure is not None:
+                raise failure
+            return [cast(Found, found)]
+        told = failure and (str(failure) or type(failure).__name__)
+        kind = next((k for k in (Diverged, BadInput) if isinstance(failure, k)), RuntimeError)
+        outcomes = gather_object([(found, told, kind)])
         if failure is not None:
             raise failure
-        for rank, (_, told, refused) in enumerate(outcomes):
+        for rank, (_, told, kind) in enumerate(outcomes):
             if told:
-                kind = BadInput if refused else RuntimeError
-                raise kind(told if refused else f"Process {rank} of {self.count} failed: {told}")
+                of = "" if kind is not RuntimeError else f"Process {rank} of {self.count} failed: "
+                raise kind(f"{of}{told}")
         return [cast(Found, found) for found, _, _ in outcomes]
 
     def ask(

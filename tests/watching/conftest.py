@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from caplab.measuring.score import score
-from caplab.support.errors import BadInput
+from caplab.models.subject import Diverged
 from caplab.watching import guard as guard_module
 
 
@@ -21,7 +21,7 @@ def forgetting(monkeypatch):
         def scripted(subject, exam, **_):
             n = next(looks)
             if n is math.nan:
-                raise BadInput("NaN")
+                raise Diverged("NaN")
             right = [(-1.0, -2.0, -2.0, -2.0)] * (60 - n) + [(-2.0, -1.0, -2.0, -2.0)] * n
             card = score(tiny.subject(), exam)
             return replace(card, answer=(0,) * 60, loglikelihoods=tuple(right))
