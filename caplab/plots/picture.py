@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from caplab.support.colours import INK, PALE, PAPER
+from caplab.support.safe_text import line_text, log_text
 
 __all__ = ["Picture"]
 
@@ -56,7 +57,7 @@ class Picture(Figure):
         display(shown, metadata=size, raw=True)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
-        return f"<Picture: {self.finding}>"
+        return line_text(f"<Picture: {self.finding}>")
 
     __str__ = __repr__
 
@@ -79,8 +80,8 @@ def clipped(text: str, most: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Keep matplotlib from reading a name as a formula."""
-    return text.replace("$", r"\$")
+    """Keep matplotlib from reading a name as a formula, and from what it cannot draw."""
+    return log_text(text).replace("$", r"\$")
 
 
 def tick(value: float, _: float) -> str:
