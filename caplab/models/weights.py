@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 __all__ = [
     "digest",
     "in_pieces",
+    "is_placed",
     "merged_copy",
     "own_turn",
     "set_base_name",
@@ -124,3 +125,8 @@ def in_pieces(model: Any) -> bool:
     from torch.distributed.fsdp import FSDPModule
 
     return any(isinstance(module, FSDPModule) for module in model.modules())
+
+
+def is_placed(model: Any) -> bool:
+    """Tell whether a library chose the devices: of quantised weights, or by a device map."""
+    return getattr(model, "is_quantized", False) or hasattr(model, "hf_device_map")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard, as_columns
-from caplab.models.load import load
+from caplab.models.load import load_trained
 from caplab.models.subject import Subject
 from caplab.models.weights import merged_copy
 from caplab.questions.exam import Exam
@@ -166,7 +166,7 @@ class Run:
                 recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
                 points=[Point(**point) for point in facts.pop("points")],
                 cards=cards,
-                subject=load(path / "weights") if (path / "weights").is_dir() else None,
+                subject=load_trained(path / "weights") if (path / "weights").is_dir() else None,
                 **facts,
             )
 

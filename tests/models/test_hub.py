@@ -286,11 +286,11 @@ def _mask(size):
 
 
 def test_the_hub_gets_five_seconds(monkeypatch):
-    def silent(self, name, *, files_metadata, timeout):
+    def silent(self, name, *, files_metadata, timeout, revision):
         raise TimeoutError(f"{timeout} seconds")
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", silent)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     with pytest.raises(BadInput, match=r"cannot be reached \(TimeoutError\)") as refusal:
         find_folder("org/mine")
     assert str(refusal.value.__cause__) == "5 seconds"

@@ -110,7 +110,7 @@ def test_an_adapter_is_merged_into_its_base(mine, saved, tmp_path):
 
 def test_a_hub_model_keeps_its_name_as_base(mine, saved, monkeypatch):
     assert mine.model.name_or_path == str(saved.resolve())
-    monkeypatch.setattr(loading, "find_folder", lambda name: saved)
+    monkeypatch.setattr(loading, "find_folder", lambda name, revision: saved)
     assert load("org/model").model.name_or_path == "org/model"
 
 
