@@ -96,7 +96,14 @@ def compare(
         kind = before.kinds[int(items[0])]
         rows.append(_row(name, capability, tier, kind, found))
     whose = (before.subject, after.subject, before.exam)
-    return Report(tuple(rows), agreed.budget, agreed.confidence, metric, *whose, strict, family)
+    rules = (agreed.budget, agreed.confidence, metric)
+    return Report(tuple(rows), *rules, *whose, strict, family, _alike(before, after))
+
+
+def _alike(before: Scorecard, after: Scorecard) -> bool:
+    """Tell whether two models gave the same answers, digit for digit and word for word."""
+    names = ("loglikelihoods", "text_losses", "said")
+    return all(getattr(before, name) == getattr(after, name) for name in names)
 
 
 def _parts(card: Scorecard, policy: Policy, strict: bool) -> list[tuple[str, str, str, Any]]:

@@ -91,6 +91,7 @@ class Report:
     exam: str
     strict: bool = False  # every capability is treated as must-keep
     family: int = 1  # rows that are read together: REGRESSED is corrected for them
+    identical: bool = False  # both answered bit for bit alike, which no training leaves
 
     @property
     def overall(self) -> Row:
@@ -159,6 +160,17 @@ class Report:
         elif self.not_excluded:
             parts += [self.not_excluded]
         return line_text("; ".join(parts), _LONGEST)
+
+    @property
+    def warning(self) -> str:
+        """Say what makes the comparison doubtful, whatever the verdict is; "" if nothing does."""
+        if not self.identical:
+            return ""
+        return line_text(
+            f"WARNING: {self.after} answered bit for bit like {self.before}, as a model does that "
+            "was not trained, or whose adapter was not applied. Is it the one you meant to judge?",
+            _LONGEST,
+        )
 
     def _silenced(self) -> list[str]:
         """Say where it was not counting that convicted, but answers that are no longer said."""
@@ -254,16 +266,18 @@ class Report:
     def __repr__(self) -> str:
         table = text_table([_COLUMNS, *map(self._cells, self.worst(_MOST_ROWS))], _WORDS)
         table += [self._left_out] if self._left_out else []
-        return "\n".join([*table, "", self.sentence, *self._notes(), self.conditions])
+        warning = [self.warning] if self.identical else []
+        return "\n".join([*table, "", self.sentence, *warning, *self._notes(), self.conditions])
 
     def _repr_html_(self) -> str:
         """Write the table for a notebook; colours are inherited, so that dark themes work."""
         head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
         rows = "".join(map(self._html_row, self.worst(_MOST_ROWS)))
         notes = [self._left_out, *self._notes(), self.conditions]
+        warning = f"<div><b>{html_text(self.warning)}</b></div>" if self.identical else ""
         shown = "".join(f"<div>{html_text(note)}</div>" for note in notes if note)
         return (
-            f"<div><b>{html_text(self.sentence)}</b>"
+            f"<div><b>{html_text(self.sentence)}</b>{warning}"
             '<table style="margin:.5em 0;color:inherit;font:inherit">'
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
             f'<div style="opacity:.75">{shown}</div></div>'

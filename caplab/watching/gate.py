@@ -75,6 +75,7 @@ class Decision:
             "verdict": self.report.verdict,
             "exit_code": self.exit_code,
             "sentence": self.report.sentence,
+            "warning": self.report.warning,
             "report": asdict(self.report),
         }
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -23,6 +23,7 @@ def markdown(report: Report, lost: list[Lost]) -> str:
         "",
         _text(report.sentence),
         "",
+        *([f"⚠️ **{_text(report.warning)}**", ""] if report.identical else []),
         "| capability | groups | before | after | change | budget | may be gone | verdict |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *(_row(report, row) for row in report.worst(_MOST_ROWS)),
@@ -72,6 +73,8 @@ def junit(report: Report) -> str:
     whole = ElementTree.Element("testcase", classname=_xml(report.exam), name="gate")
     if report.verdict != HELD:
         _add(whole, "failure", report.verdict, report.sentence)
+    if report.identical:
+        ElementTree.SubElement(whole, "system-err").text = _xml(report.warning)
     cases.append(whole)
     suite = ElementTree.Element("testsuite", name=_xml(f"caplab gate: {report.exam}"))
     suite.extend(cases)
