@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from caplab.study.atlas_rows import FIELDS, FULL_NAMES, full_names
+from caplab.study.atlas_rows import FIELDS, FULL_NAMES, full_names, with_all_fields
 from caplab.support.errors import BadInput, explaining_failure
 from caplab.support.files import as_path, draft_for
 
@@ -76,6 +76,7 @@ def read_atlas(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _as_tables(frame: pd.DataFrame, extra: Mapping[str, Any]) -> dict[str, Any]:
     """Take apart what `_as_one_table` joined, and bring the names up to date."""
     ends = [name for name in frame.columns if name.startswith(_END)]
+    frame = with_all_fields(frame)
     runs = frame.drop_duplicates("hash")[["hash", *FIELDS, *ends]].reset_index(drop=True)
     runs = runs.rename(columns=lambda name: name.removeprefix(_END))
     about = extra["about"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,8 @@ from caplab.support.errors import as_number
 from caplab.training.recipe import Recipe
 from caplab.training.run import Point
 
-LATER = ["assistant_only"]  # a column only where a recipe sets it: older atlases lack it
-FIELDS = [field.name for field in fields(Recipe) if field.name not in LATER]
-LORA_FIELDS = ["rank", "alpha", "target_modules", "dropout"]
+FIELDS = [field.name for field in fields(Recipe)]
+LORA_FIELDS = ["rank", "alpha", "target_modules", "dropout", "variant"]
 LEVELS = ["task_accuracy", "classics_accuracy", "smooth", "language_loss", "kl"]
 NO_RUNS = ["hash", *FIELDS, *LEVELS, "base_task_accuracy", "base_classics_accuracy"]
 NO_RUNS += ["seconds", "trouble"]  # the columns of an atlas without a single run
@@ -33,7 +32,7 @@ def full_names(levels: Mapping[str, Any]) -> dict[str, Any]:
 
 def recipe_row(recipe: Recipe) -> dict[str, Any]:
     """Write a recipe as columns."""
-    values = recipe.to_dict()
+    values = asdict(recipe)
     if not isinstance(recipe.target_modules, str):
         values["target_modules"] = ",".join(recipe.target_modules)
     return {"hash": recipe.hash, **values}
@@ -42,12 +41,18 @@ def recipe_row(recipe: Recipe) -> dict[str, Any]:
 def recipe_from(row: Mapping[str, Any]) -> Recipe:
     """Read a recipe back from its columns."""
     values: dict[str, Any] = {n: None if pd.isna(row[n]) else row[n] for n in FIELDS}
-    if values["target_modules"] not in ("all-linear", "attention"):
+    if values["target_modules"] not in ("all-linear", "attention", "mlp"):
         values["target_modules"] = tuple(values["target_modules"].split(","))
     if values["examples"] is not None:
         values["examples"] = int(values["examples"])  # a column with gaps holds floats
-    values |= {name: bool(row[name]) for name in LATER if not pd.isna(row.get(name))}
+    values["assistant_only"] = bool(values["assistant_only"])
     return Recipe(**values)
+
+
+def with_all_fields(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the fields that recipes did not have when a table was made, at their defaults."""
+    missing = {name: value for name, value in recipe_row(Recipe()).items() if name not in table}
+    return table.assign(**missing)
 
 
 # ---------------------------------------------------------------- runs
@@ -91,6 +96,7 @@ def key_without_seed(recipe: Recipe) -> tuple[Any, ...]:
     """Return what decides a run apart from its seed and length; unused fields do not count."""
     unused = {"hash", "seed", "steps", *(LORA_FIELDS if recipe.method == "full" else ())}
     unused |= set() if recipe.replay else {"replay_source"}
+    unused |= set() if recipe.anchor else {"anchor_strength", "anchor_data"}
     values = recipe_row(recipe) | {"learning_rate": f"{recipe.learning_rate:.6g}"}
     return tuple(value for name, value in values.items() if name not in unused)
 
@@ -106,7 +112,8 @@ def distance(one: Recipe, other: Recipe) -> float:
         values = [max(least, getattr(recipe, name)) for recipe in (one, other)]
         return abs(math.log2(values[0] / values[1]))
 
-    kinds = {"method": 50.0, "target_modules": 5.0, "schedule": 5.0, "replay_source": 3.0}
+    kinds = {"method": 50.0, "anchor": 10.0, "loss": 10.0, "optimizer": 10.0, "variant": 5.0}
+    kinds |= {"target_modules": 5.0, "schedule": 5.0, "replay_source": 3.0, "average": 10.0}
     apart = sum(w for name, w in kinds.items() if getattr(one, name) != getattr(other, name))
     apart += 2 * doublings("learning_rate", 1e-9)
     apart += doublings("rank", 1) + doublings("alpha", 1) + doublings("steps", 1)

@@ -51,6 +51,8 @@ class RunEstimate:
         """State the estimate, and what the user can do about it."""
         recipe, gigabytes = self.recipe, f"{self.memory / 1e9:.1f} GB"
         what = f"{self.name}, {recipe.method}, {recipe.steps} steps of {recipe.batch_size} rows"
+        if recipe.anchor == "kl":
+            what += " and, for the anchor, as many old ones, with the base too"
         told = f"{what}: about {format_duration(self.seconds)} and {gigabytes} of memory."
         if not self.fits:
             free = f"{(self.free or 0) / 1e9:.1f} GB"
@@ -78,11 +80,17 @@ def estimate_run(
     # A full update on a CPU reads and writes each weight with its moments: memory sets the pace.
     moves = recipe.method == "full" and subject.device.type == "cpu"
     update = subject.parameters * _MOVED / _BANDWIDTH if moves else 0.0
-    seconds = recipe.steps * (_PASSES[recipe.method] * per_token * tokens + update)
+    seconds = recipe.steps * (_passes(recipe) * per_token * tokens + update)
     seconds += per_token * sum(_tokens_read(exam) for exam in exams if exam)
     weights = subject.parameters * _BYTES[recipe.method]
     memory = weights + _activations(subject.model.config, tokens) + _LIBRARIES
     return RunEstimate(subject.name, recipe, seconds, memory, _free(subject.device))
+
+
+def _passes(recipe: Recipe) -> float:
+    """Return the cost of a step in forward passes; a KL anchor reads as many old rows again."""
+    passes = _PASSES[recipe.method]
+    return 2 * passes + 1 if recipe.anchor == "kl" else passes
 
 
 def _forward_seconds(subject: Subject, batch: int, length: int) -> float:

@@ -23,7 +23,7 @@ from caplab.training.estimate import BIG, announce_estimate
 from caplab.training.examiner import Examiner
 from caplab.training.observer import Clock, Observer, random_state_kept
 from caplab.training.recipe import Recipe
-from caplab.training.replay import mixture
+from caplab.training.replay import mixture, old_texts
 from caplab.training.run import Point, Run
 from caplab.training.task_rows import Rows, Task, open_task, tokens
 from caplab.training.trainer import cheap_collections, make_trainer
@@ -35,6 +35,7 @@ _TURN = threading.RLock()
 
 _LESS = 'Try a smaller batch_size, a smaller rank, or method="lora".'
 _POINTS = 8  # after step 0, unless `every` says otherwise
+_ANCHOR_TEXTS = 512  # old texts that a KL anchor reads at most
 
 
 def fine_tune(
@@ -55,10 +56,11 @@ def fine_tune(
     `task` defaults to the customer-service dialogues and `exam` to the classics. `on_point` is
     called with each `Point`: at step 0, every `every` steps (by default eight times) and at the
     end. Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
-    `RegressionGuard`.
+    `RegressionGuard`; they see the weights that are trained, also where the recipe averages them.
 
     The held-out task accuracy comes from `task_exam`, or without one from the task's own exam or
-    its test rows. Old texts for replay come from `replay_data`, or from the synthetic world.
+    its test rows. Old texts for replay and for a KL anchor come from `replay_data`, or
+    from the synthetic world.
 
     A point asks a fixed sample of each exam, so that measuring costs less than training; the
     scorecards, such as `run.before` and `run.final`, answer the whole exam.
@@ -78,12 +80,19 @@ def fine_tune(
             announce_estimate(subject, recipe, rows, exam, task_exam)
         held_out = tokens(test, subject) if test else rows
         examiner = Examiner(subject, exam, task_exam, held_out, progress=on_point is None)
-        trainer = make_trainer(subject, recipe, fed, callbacks)
+        anchored = _anchor_rows(subject, recipe, replay_data) if recipe.anchor == "kl" else None
+        trainer = make_trainer(subject, recipe, fed, callbacks, anchored)
         looks = _steps_to_look(recipe.steps, every)
         observer = Observer(trainer, examiner, looks, clock, on_point, stop)
         run = _run(recipe, observer, trouble=observer.train())
         del trainer, observer  # they refer to each other: the collection that follows frees them
     return run
+
+
+def _anchor_rows(subject: Subject, recipe: Recipe, old: Rows | None) -> Dataset:
+    """Return the old texts that a KL anchor reads; a long run reads them several times."""
+    count = min(recipe.steps * recipe.batch_size, _ANCHOR_TEXTS)
+    return tokens(old_texts(subject, recipe.anchor_data, old, count, recipe.seed), subject)
 
 
 def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:

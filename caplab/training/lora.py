@@ -2,7 +2,9 @@
 
 LoRA freezes a layer's weight W and adds what it learns as a product of two thin matrices: the layer
 computes with W + alpha/r · B A, where W is (out, in), A (r, in), B (out, r) and r the rank. B
-begins at zero, so that training starts from the base.
+begins at zero, so that training starts from the base. rsLoRA divides by the root of r instead of r
+(Kalajdzievski 2023, arXiv 2312.03732); DoRA learns the length of each column apart from its
+direction (Liu et al. 2024, arXiv 2402.09353).
 """
 
 from typing import Any
@@ -34,6 +36,8 @@ def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
+        use_rslora=recipe.variant == "rslora",
+        use_dora=recipe.variant == "dora",
         target_modules=_targets(layers, recipe.target_modules),
         # GPT-2's Conv1D stores its weights transposed: (in, out).
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
@@ -42,11 +46,11 @@ def lora_config(model: Any, recipe: Recipe) -> LoraConfig:
 
 
 def _targets(layers: dict[str, Any], wanted: str | tuple[str, ...]) -> str | list[str]:
-    """Resolve `attention` for this architecture; refuse names that no layer has."""
+    """Resolve `attention` and `mlp` for this architecture; refuse names that no layer has."""
     if wanted == "all-linear":
         return wanted
-    if wanted == "attention":
-        return _attention(layers)
+    if wanted in ("attention", "mlp"):
+        return _part(layers, wanted)
     short = {layer.rpartition(".")[2] for layer in layers}
     for name in wanted:
         if not any(layer == name or layer.endswith(f".{name}") for layer in layers):
@@ -57,13 +61,21 @@ def _targets(layers: dict[str, Any], wanted: str | tuple[str, ...]) -> str | lis
     return list(wanted)
 
 
-def _attention(layers: dict[str, Any]) -> list[str]:
-    """Name the projections inside the attention blocks, whatever the architecture calls them."""
+def _part(layers: dict[str, Any], wanted: str) -> list[str]:
+    """Name the layers of the attention blocks or all others, whatever the architecture calls them.
+
+    Two parts of a path are enough: GPT-2 has a `c_proj` in both kinds of block.
+    """
     paths = [layer.split(".") for layer in layers]
-    inside = [path for path in paths if any("att" in part for part in path[:-1])]
-    if not inside:
+    attention = [any("att" in part for part in path[:-1]) for path in paths]
+    if not any(attention) or all(attention):
         raise BadInput(
-            f"No attention was recognised among these layers: {', '.join(layers)}. "
+            f"No {wanted} was recognised among these layers: {', '.join(layers)}. "
             "Name them in target_modules."
         )
-    return sorted({".".join(path[-2:]) for path in inside})
+    chosen = [
+        path
+        for path, inside in zip(paths, attention, strict=True)
+        if inside == (wanted == "attention")
+    ]
+    return sorted({".".join(path[-2:]) for path in chosen})

@@ -86,6 +86,8 @@ class Observer(TrainerCallback):
             )
         finally:
             self._line.close()
+            if self.trainer.average:
+                self.trainer.average.swap()
         return None
 
     def _train(self) -> None:
@@ -108,7 +110,9 @@ class Observer(TrainerCallback):
 
     def _look(self, model: Any | None, step: int, rate: float) -> None:
         loss, elapsed = self.trainer.mean_task_loss(), self.clock.elapsed
-        point = self.examiner.look(model, step, task_loss=loss, learning_rate=rate, elapsed=elapsed)
+        measured = {"task_loss": loss, "learning_rate": rate, "elapsed": elapsed}
+        with self.trainer.as_shipped():
+            point = self.examiner.look(model, step, **measured)
         self.points.append(point)
         if self._on_point:
             with random_state_kept(self.examiner.subject.device):

@@ -10,11 +10,15 @@ from typing import Any, Literal, NoReturn, Self, get_args
 from caplab.support.errors import BadInput, as_number, did_you_mean, short_repr
 from caplab.support.files import from_json
 
-__all__ = ["Method", "Recipe", "ReplaySource", "Schedule"]
+__all__ = ["Anchor", "Loss", "Method", "Optimizer", "Recipe", "ReplaySource", "Schedule", "Variant"]
 
 Method = Literal["full", "lora"]
 Schedule = Literal["linear", "cosine", "constant"]
 ReplaySource = Literal["original", "self"]
+Anchor = Literal["kl", "l2"]
+Loss = Literal["nll", "dft"]
+Variant = Literal["lora", "rslora", "dora"]
+Optimizer = Literal["adamw", "muon"]
 
 _FORMAT = 1  # of the JSON and of what is hashed; raise it when a field changes its meaning
 
@@ -23,10 +27,15 @@ _FORMAT = 1  # of the JSON and of what is hashed; raise it when a field changes 
 class Recipe:
     """Everything that decides a fine-tuning run; the same recipe gives the same weights.
 
-    `rank`, `alpha`, `target_modules` and `dropout` belong to LoRA and do nothing in a full
-    fine-tuning. `replay` is the share of examples that are old text; `examples` limits the task to
-    so many rows, chosen at random. Of chat messages every turn is learned; with `assistant_only`
-    only the assistant's turns are.
+    `rank`, `alpha`, `target_modules`, `dropout` and `variant` belong to LoRA and do nothing in a
+    full fine-tuning. `replay` is the share of examples that are old text; `examples` limits the
+    task to so many rows, chosen at random. Of chat messages every turn is learned; with
+    `assistant_only` only the assistant's turns are.
+
+    `anchor` pulls towards the base while training: "kl" keeps what the model says about old texts,
+    which `anchor_data` names as `replay_source` does; "l2" keeps its weights. `loss="dft"` learns
+    less from tokens that the model finds unlikely. `average` is the share that a running average of
+    the weights keeps at each step, from the base on; the run ends with the average.
     """
 
     method: Method = "full"
@@ -45,6 +54,13 @@ class Recipe:
     examples: int | None = None
     seed: int = 0
     assistant_only: bool = False
+    anchor: Anchor | None = None
+    anchor_strength: float = 1.0
+    anchor_data: ReplaySource = "original"
+    loss: Loss = "nll"
+    variant: Variant = "lora"
+    optimizer: Optimizer = "adamw"
+    average: float = 0.0
 
     def __new__(cls, *unnamed: object, **given: object) -> Self:
         """Refuse unknown names with a hint, before the dataclass refuses them without one."""
@@ -59,6 +75,8 @@ class Recipe:
             object.__setattr__(self, name, rule(name, getattr(self, name)))
         if self.warmup > self.steps:
             _refuse("warmup", self.warmup, f"at most steps, which is {self.steps}")
+        if self.anchor == "l2" and self.method == "lora" and self.variant == "dora":
+            _refuse("anchor", "l2", "'kl' or None with DoRA, whose change is no plain product")
 
     def change(self, **changes: Any) -> Self:
         """Return the same recipe with some fields changed."""
@@ -74,10 +92,9 @@ class Recipe:
 
         So the recipes of older runs keep their hashes.
         """
-        values = asdict(self)
-        if not self.assistant_only:
-            del values["assistant_only"]
-        return values
+        later = [field for field in fields(self) if field.name in _LATER]
+        unchanged = {field.name for field in later if getattr(self, field.name) == field.default}
+        return {name: value for name, value in asdict(self).items() if name not in unchanged}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -113,6 +130,11 @@ class Recipe:
 
 
 _ALWAYS_SHOWN = ("method", "learning_rate")
+# Fields that the first recipes did not have.
+_LATER = [
+    *("assistant_only", "anchor", "anchor_strength", "anchor_data"),
+    *("loss", "variant", "optimizer", "average"),
+]
 
 
 def _refuse(name: str, value: object, wanted: str, advice: str = "") -> NoReturn:
@@ -142,6 +164,10 @@ _SYNONYMS = {
     "max_steps": "steps",
     "per_device_train_batch_size": "batch_size",
     "lr_scheduler_type": "schedule",
+    "optim": "optimizer",
+    "loss_type": "loss",
+    "ema": "average",
+    "ema_decay": "average",
     "warmup_steps": "warmup",
 }
 
@@ -178,13 +204,15 @@ def _count(least: int, advice: str = "", *, most: int = 10**9, or_none: bool = F
     return rule
 
 
-def _one_of(choices: Any) -> _Rule:
+def _one_of(choices: Any, *, or_none: bool = False) -> _Rule:
     """Make the rule of a field that holds one of a few words."""
 
-    def rule(name: str, value: Any) -> str:
+    def rule(name: str, value: Any) -> str | None:
+        if value is None and or_none:
+            return None
         words = get_args(choices)
         if not isinstance(value, str) or value not in words:
-            _refuse(name, value, " or ".join(map(repr, words)))
+            _refuse(name, value, " or ".join([*map(repr, words), *["None"] * or_none]))
         return str(value)
 
     return rule
@@ -198,14 +226,14 @@ def _yes_or_no(name: str, value: Any) -> bool:
 
 
 def _modules(name: str, value: Any) -> str | tuple[str, ...]:
-    """Check LoRA's target modules: one of two keywords, or the names of modules."""
+    """Check LoRA's target modules: one of three keywords, or the names of modules."""
     if isinstance(value, str):
-        if value in ("all-linear", "attention"):
+        if value in ("all-linear", "attention", "mlp"):
             return value
         value = (value,)
     names = tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(each, str) and each for each in names):
-        _refuse(name, value, "'all-linear', 'attention' or a tuple of names such as ('c_attn',)")
+        _refuse(name, value, "'all-linear', 'attention', 'mlp' or a tuple such as ('c_attn',)")
     return names
 
 
@@ -230,4 +258,13 @@ _RULES: dict[str, _Rule] = {
     "examples": _count(1, "None takes the whole task.", or_none=True),
     "seed": _count(0, "Any such number will do: 0, 1, 2 ...", most=2**32 - 1),
     "assistant_only": _yes_or_no,
+    "anchor": _one_of(Anchor, or_none=True),
+    "anchor_strength": _number("a number above 0", lambda strength: strength > 0),
+    "anchor_data": _one_of(ReplaySource),
+    "loss": _one_of(Loss),
+    "variant": _one_of(Variant),
+    "optimizer": _one_of(Optimizer),
+    "average": _number(
+        "a share from 0 up to, but not, 1", lambda share: 0 <= share < 1, "Usual is 0.99."
+    ),
 }

@@ -22,10 +22,10 @@ from caplab.models.weights import digest
 from caplab.questions import world
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
-from caplab.training.recipe import Recipe
+from caplab.training.recipe import Recipe, ReplaySource
 from caplab.training.task_rows import Row, Rows, as_dataset, is_chat, tokens
 
-__all__ = ["mixture", "own_words"]
+__all__ = ["mixture", "old_texts", "own_words"]
 
 _BLOCK = 64  # texts that a model writes in one batch
 _TALKS = 16  # conversations in one batch: they take longer than texts
@@ -46,7 +46,7 @@ def mixture(rows: Dataset, recipe: Recipe, subject: Subject, old: Rows | None) -
         return rows
     total = recipe.steps * recipe.batch_size
     replayed = round(recipe.replay * total)
-    given = as_dataset(_old_texts(recipe, subject, old, replayed), "replay_data")
+    given = old_texts(subject, recipe.replay_source, old, replayed, recipe.seed)
     texts = tokens(given, subject, recipe.assistant_only and is_chat(given))
     marked = [{**row, "replayed": True} for row in islice(cycle(texts), replayed)]
     fresh = ({**row, "replayed": False} for row in _cycle(list(rows), rng))
@@ -59,14 +59,17 @@ def _cycle(rows: list[Row], rng: random.Random) -> Iterator[Row]:
         yield from rng.sample(rows, len(rows))
 
 
-def _old_texts(recipe: Recipe, subject: Subject, old: Rows | None, count: int) -> Rows:
-    """Return the caller's old data, the model's pretraining text, or text of its own."""
-    if recipe.replay_source == "self":
-        return own_words(subject, count, recipe.seed)
+def old_texts(
+    subject: Subject, source: ReplaySource, old: Rows | None, count: int, seed: int
+) -> Dataset:
+    """Return the caller's old data, the model's pretraining text, or text of its own, as rows."""
+    if source == "self":
+        return as_dataset(own_words(subject, count, seed), "replay_data")
     if old is None:
-        return list(islice(world.pretraining_documents(f"replay {recipe.seed}"), max(1, count)))
+        documents = world.pretraining_documents(f"replay {seed}")
+        return as_dataset(list(islice(documents, max(1, count))), "replay_data")
     given = as_dataset(old, "replay_data")
-    chosen = random.Random(f"old texts {recipe.seed}").sample(
+    chosen = random.Random(f"old texts {seed}").sample(
         range(len(given)), min(max(1, count), len(given))
     )
     return given.select(chosen)

@@ -9,7 +9,7 @@ printed, sent or written to disk.
 import gc
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -26,10 +26,19 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 from caplab.models.subject import Subject
 from caplab.models.weights import merged_copy, set_base_name
 from caplab.support.quiet import quiet
+from caplab.training.anchors import Anchor, make_anchor
 from caplab.training.lora import lora_config
+from caplab.training.optimizers import RunningAverage, muon_with_adamw
 from caplab.training.recipe import Recipe
 
-__all__ = ["Collator", "Diverged", "QuietTrainer", "cheap_collections", "make_trainer"]
+__all__ = [
+    "Collator",
+    "Diverged",
+    "QuietTrainer",
+    "cheap_collections",
+    "dft_loss",
+    "make_trainer",
+]
 
 _FEW_ROWS = 10_000  # fit into a list without trouble
 _COLLECT_EVERY = 10  # trainings
@@ -67,6 +76,9 @@ class QuietTrainer(SFTTrainer):
     """TRL's trainer with transformers' own loss; it counts what the points report."""
 
     read = replayed = 0
+    anchor: Anchor | None = None
+    average: RunningAverage | None = None
+    loss, muon = "nll", False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -114,7 +126,22 @@ class QuietTrainer(SFTTrainer):
         old = inputs.pop("replayed")
         loss, outputs = Trainer.compute_loss(self, model, inputs, True, num_items_in_batch)
         self._record(loss.item(), outputs.logits, inputs["labels"], old)
+        if self.loss == "dft":
+            loss = dft_loss(outputs.logits, inputs["labels"], num_items_in_batch)
+        if self.anchor:
+            loss = loss + self.anchor.penalty(model)
         return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Build the optimiser: transformers' AdamW, or Muon beside it."""
+        if self.muon and self.optimizer is None:
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            self.optimizer = muon_with_adamw(self.model, rate, decay)
+        return super().create_optimizer(model)
+
+    def as_shipped(self) -> AbstractContextManager[None]:
+        """Show the weights that the run would end with while the body runs."""
+        return self.average.shown() if self.average else nullcontext()
 
     def _record(self, loss: float, logits: Any, labels: Any, old: torch.Tensor) -> None:
         if not loss < self._worst:  # true for NaN as well
@@ -141,10 +168,30 @@ class QuietTrainer(SFTTrainer):
         return float(self._get_learning_rate())
 
 
+def dft_loss(logits: Any, labels: Any, learned: Any = None) -> torch.Tensor:
+    """Weigh the loss of each token by its probability (Wu et al. 2025, arXiv 2508.05629).
+
+    What the model finds unlikely pulls less. It is TRL's own loss, from logits (rows, tokens,
+    words); `learned` counts the tokens of the whole batch that are learned.
+    """
+    targets = labels[:, 1:].flatten()  # (tokens,); -100 is not learned
+    chances = logits[:, :-1].flatten(0, 1).float()  # (tokens, words)
+    lost = cross_entropy(chances, targets, reduction="none")  # 0 where nothing is learned
+    count = (targets != -100).sum() if learned is None else torch.as_tensor(learned)
+    return (lost * (-lost).exp().detach()).sum() / count.clamp(min=1)
+
+
 def make_trainer(
-    subject: Subject, recipe: Recipe, rows: Dataset, callbacks: Sequence[TrainerCallback] = ()
+    subject: Subject,
+    recipe: Recipe,
+    rows: Dataset,
+    callbacks: Sequence[TrainerCallback] = (),
+    anchored: Dataset | None = None,
 ) -> QuietTrainer:
-    """Build TRL's trainer around a copy of the subject's model."""
+    """Build TRL's trainer around a copy of the subject's model.
+
+    `anchored` holds the old texts that a KL anchor reads.
+    """
     with quiet():
         model = _own_copy(subject)
         trainer = QuietTrainer(
@@ -159,6 +206,12 @@ def make_trainer(
         # Done here, quietly: where the two disagree, train() would do it with a warning.
         align_special_tokens(trainer.model, subject.tokenizer)  # type: ignore[no-untyped-call]
     trainer.remove_callback(PrinterCallback)
+    pad = Collator.of(subject.tokenizer)
+    trainer.anchor = make_anchor(recipe, subject, trainer.model, anchored, pad)
+    trainer.loss, trainer.muon = recipe.loss, recipe.optimizer == "muon"
+    if recipe.average:
+        trainer.average = RunningAverage(trainer.model, recipe.average)
+        trainer.add_callback(trainer.average)
     return trainer
 
 

@@ -21,6 +21,9 @@ ODD = [
     Recipe(method="lora", target_modules=("c_attn", "c_fc"), examples=7, steps=10, dropout=0.1),
     Recipe(method="lora", target_modules=("c_fc",), schedule="cosine", warmup=3, steps=10),
     Recipe(steps=10),
+    Recipe(anchor="kl", anchor_strength=0.3, anchor_data="self", steps=10),
+    Recipe(loss="dft", optimizer="muon", average=0.99, assistant_only=True, steps=10),
+    Recipe(method="lora", variant="dora", target_modules="mlp", steps=10),
 ]
 
 

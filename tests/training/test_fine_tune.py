@@ -54,6 +54,7 @@ def script(who, recipe, folder, trainer_class, **adapter):
             gradient_checkpointing=False,
             report_to="none",
             save_strategy="no",
+            loss_type=recipe.loss,
         ),
         train_dataset=TASK["train"],
         processing_class=who.tokenizer,
@@ -74,6 +75,8 @@ ADAPTER = {"r": 2, "lora_alpha": 16, "target_modules": "all-linear", "fan_in_fan
         (LORA, ADAPTER),
         (LORA.change(target_modules=("c_attn",)), ADAPTER | {"target_modules": ["c_attn"]}),
         (LORA.change(dropout=0.5), ADAPTER | {"lora_dropout": 0.5}),
+        (LORA.change(variant="rslora"), ADAPTER | {"use_rslora": True}),
+        (LORA.change(variant="dora"), ADAPTER | {"use_dora": True}),
     ],
 )
 def test_weights_are_those_of_a_script(recipe, adapter, tmp_path):
@@ -83,7 +86,9 @@ def test_weights_are_those_of_a_script(recipe, adapter, tmp_path):
     assert same(weights(tune(recipe, who).subject.model), weights(theirs))
 
 
-@pytest.mark.parametrize(("recipe", "adapter"), [(QUICK, {}), (LORA, ADAPTER)])
+@pytest.mark.parametrize(
+    ("recipe", "adapter"), [(QUICK, {}), (LORA, ADAPTER), (QUICK.change(loss="dft"), {})]
+)
 def test_trls_loss_differs_in_last_bits(recipe, adapter, tmp_path):
     who, text = tiny.subject(), torch.tensor([tiny.tokenizer()(tiny.CORPUS)["input_ids"][:64]])
     theirs = script(who, recipe, tmp_path, SFTTrainer, **adapter).eval()

@@ -10,7 +10,7 @@ from caplab.training.lora import linear_layers
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "opt", "gpt_neox", "bloom"])
-@pytest.mark.parametrize("target", ["all-linear", "attention"])
+@pytest.mark.parametrize("target", ["all-linear", "attention", "mlp"])
 def test_layers_of_every_architecture(kind, target):
     who = tiny.subject(kind)
     run = tune(LORA.change(steps=2, target_modules=target), who)
@@ -20,7 +20,8 @@ def test_layers_of_every_architecture(kind, target):
     found = {name.removeprefix("base_model.model.") for name in adapted}
     layers = set(linear_layers(who.model))
     attention = {name for name in layers if "att" in name}
-    assert found == (layers if target == "all-linear" else attention)
+    expected = {"all-linear": layers, "attention": attention, "mlp": layers - attention}
+    assert found == expected[target]
     assert attention < layers
     assert run.final.loglikelihoods != run.before.loglikelihoods
 

@@ -29,7 +29,7 @@ recipes = st.builds(
     rank=st.integers(1, 256),
     alpha=st.integers(1, 512),
     target_modules=st.one_of(
-        st.sampled_from(["all-linear", "attention"]),
+        st.sampled_from(["all-linear", "attention", "mlp"]),
         st.lists(st.text("abc_.", min_size=1), min_size=1),
     ),
     dropout=shares,
@@ -38,6 +38,13 @@ recipes = st.builds(
     examples=st.none() | st.integers(1, 1000),
     seed=st.integers(0, 2**32 - 1),
     assistant_only=st.booleans(),
+    anchor=st.sampled_from([None, "kl"]),
+    anchor_strength=st.floats(1e-6, 1e6),
+    anchor_data=st.sampled_from(["original", "self"]),
+    loss=st.sampled_from(["nll", "dft"]),
+    variant=st.sampled_from(["lora", "rslora", "dora"]),
+    optimizer=st.sampled_from(["adamw", "muon"]),
+    average=shares,
 )
 
 
@@ -68,6 +75,8 @@ def test_only_equal_recipes_share_a_hash(one, other):
 def test_every_field_decides_the_hash(name):
     others = {"method": "lora", "schedule": "cosine", "replay_source": "self", "examples": 3}
     others |= {"assistant_only": True, "target_modules": "attention", "dropout": 0.5, "replay": 0.5}
+    others |= {"anchor": "l2", "anchor_data": "self", "loss": "dft", "variant": "dora"}
+    others |= {"optimizer": "muon", "average": 0.99}
     value = others.get(name, None) or getattr(Recipe(), name) * 2 or 1
     assert Recipe(**{name: value}).hash != Recipe().hash
 
