@@ -87,12 +87,15 @@ def _needs(rows: list[Row]) -> str:
     """Say how many groups each row has, and how many would do."""
 
     def said(row: Row) -> str:
-        own = f"{row.name} has {row.groups} groups"
+        own = f"{row.name} has {row.groups} group{'s' * (row.groups != 1)}"
         if row.more_groups is None:
             return f"{own} and a budget of {format_number(row.budget)}"
         return f"{own} and needs {row.groups + row.more_groups}"
 
-    return _some([(row.name, said(row)) for row in rows])
+    sizes = [row.n for row in rows if not row.is_overall]
+    # The only capability and the whole are one row.
+    different = [row for row in rows if not (row.is_overall and row.n in sizes)]
+    return _some([(row.name, said(row)) for row in different])
 
 
 # ---------------------------------------------------------------- what the training practises
