@@ -7,11 +7,15 @@ import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from caplab.support import __version__
 from caplab.support.errors import BadInput, within_memory
 from caplab.support.safe_text import log_text
+
+if TYPE_CHECKING:
+    from caplab.measuring.scorecard import Scorecard
+    from caplab.questions.exam import Exam
 
 __all__ = ["main"]
 
@@ -84,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("model", help="smollm2 (docs/real-model.md), or a name on the hub: gpt2")
     fetch.set_defaults(run=_fetch)
     score = commands.add_parser("score", help="score a model on an exam")
-    score.add_argument("model", help=_SOURCE)
+    score.add_argument("model", nargs="?", help=_SOURCE)
+    _add_server(score)
     score.set_defaults(run=_score)
     gate = commands.add_parser("gate", help="decide whether a model may ship", epilog=_CODES)
     gate.add_argument("before", help=_SOURCE)
@@ -143,6 +148,22 @@ def _add_watch(watch: argparse.ArgumentParser) -> None:
     watch.set_defaults(run=_watch)
 
 
+def _add_server(score: argparse.ArgumentParser) -> None:
+    served = score.add_argument_group(
+        "a served model (instead of MODEL)",
+        "Any server that speaks OpenAI's protocol, see docs/servers.md. Its key, if it needs one, "
+        "is read from the environment variable CAPLAB_API_KEY.",
+    )
+    served.add_argument("--server", metavar="URL", help="where it is: http://host:8000/v1")
+    served.add_argument("--model", metavar="NAME", dest="served", help="the name it has there")
+    served.add_argument(
+        "--concurrency", type=int, default=4, help="requests at a time (default: 4)"
+    )
+    served.add_argument(
+        "--timeout", type=float, default=120.0, help="seconds for one request (default: 120)"
+    )
+
+
 def _add_sweep(sweep: argparse.ArgumentParser) -> None:
     sweep.add_argument("grid", type=Path, help="a TOML file with the recipes")
     sweep.add_argument(
@@ -176,15 +197,27 @@ def _score(options: argparse.Namespace) -> int:
     from caplab.questions.exam import exam
     from caplab.watching.gate import scorecard_of
 
+    if (options.model is None) == (options.server is None):
+        raise BadInput("Give one model: by its name or folder, or by --server URL --model NAME.")
+    if (options.served is None) != (options.server is None):
+        raise BadInput("--server URL and --model NAME belong together: give both, or neither.")
     outputs = Outputs({"scorecard": options.json}, [options.model, options.exam])
     outputs.clear()
     asked = exam(options.exam or "classics")
-    card = scorecard_of(options.model, asked)
+    card = _served(options, asked) if options.server else scorecard_of(options.model, asked)
     if options.exam and card.fingerprint != asked.fingerprint:
         raise BadInput(f"{options.model} answers {card.exam!r}, not {asked.name!r}.")
     outputs.write("scorecard", card.save)
     _say(card)
     return 0
+
+
+def _served(options: argparse.Namespace, asked: "Exam") -> "Scorecard":
+    """Score a model behind a server."""
+    from caplab.measuring.server import score_server
+
+    limits = {"at_once": options.concurrency, "seconds": options.timeout}
+    return score_server(options.server, options.served, asked, **limits)
 
 
 def _exam_check(options: argparse.Namespace) -> int:

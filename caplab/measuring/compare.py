@@ -216,6 +216,7 @@ def _check_same_exam(before: Scorecard, after: Scorecard) -> None:
         )
     if before.asked != after.asked:
         how = {"plain": "plainly", "chat": "through its chat template"}
+        how["mixed"] = "through it for what it says and plainly for choices, as servers are"
         raise BadInput(
             f"{before.subject!r} was asked {how[before.asked]}, {after.subject!r} "
             f"{how[after.asked]}. Score both alike: score(..., chat=False) or chat=True."

@@ -55,9 +55,29 @@ def score(
         found = likelihoods(subject, part, batch_size, progress=progress, chat=through)
         chosen, text_losses = [*found.choices], found.texts
     said = speak(subject, exam.questions, chat=chat, batch_size=batch_size, progress=progress)
+    return card_of(
+        subject.name,
+        exam,
+        chosen=chosen,
+        text_losses=text_losses,
+        said=said,
+        asked="chat" if through else "plain",
+    )
+
+
+def card_of(
+    subject: str,
+    exam: Exam,
+    *,
+    chosen: Sequence[tuple[float, ...]],
+    text_losses: tuple[tuple[float, int], ...],
+    said: Sequence[str],
+    asked: str,
+) -> Scorecard:
+    """Put together what a subject answered: `chosen` for choices only, `said` for each question."""
     left, right = iter(chosen), verdicts(exam.questions, said)
     return Scorecard(
-        subject=subject.name,
+        subject=subject,
         exam=exam.name,
         fingerprint=exam.fingerprint,
         capability=tuple(question.capability for question in exam.questions),
@@ -73,7 +93,7 @@ def score(
         text_losses=text_losses,
         group=tuple(question.group for question in exam.questions),
         said=tuple(said) if any(question.spoken for question in exam.questions) else (),
-        asked="chat" if through else "plain",
+        asked=asked,
     )
 
 

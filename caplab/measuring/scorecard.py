@@ -26,7 +26,7 @@ __all__ = ["Scorecard"]
 _FORMAT = {"format": "caplab scorecard", "version": 3}
 # Version 1 knew no groups: each of its questions is a group of its own. Version 2 kept no answers.
 _READABLE = (1, 2, 3)
-_ASKED = ("plain", "chat")
+_ASKED = ("plain", "chat", "mixed")
 
 
 def _is_nats(value: Any) -> bool:
@@ -61,7 +61,7 @@ class Scorecard:
     text_losses: tuple[tuple[float, int], ...] = ()  # nats and predicted tokens of each text
     group: tuple[str | None, ...] = ()  # the fact behind each question; none: a group of its own
     said: tuple[str, ...] = ()  # in the model's own words; empty for a choice
-    asked: str = "plain"  # or through the model's "chat" template
+    asked: str = "plain"  # or through the model's "chat" template; "mixed": only what is said
 
     def __post_init__(self) -> None:
         whose = f"The scorecard of {short_repr(self.subject)}"
