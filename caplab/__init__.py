@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.study.atlas import Atlas as Atlas
     from caplab.study.atlas import atlas as atlas
     from caplab.study.grid import grid as grid
+    from caplab.study.league import league as league
     from caplab.study.sweep import sweep as sweep
     from caplab.teaching.classroom import check as check
     from caplab.teaching.classroom import claim as claim
@@ -87,6 +88,7 @@ _MODULES = {  # each public name and where it is defined
     "fine_tune": "training.fine_tune",
     "gate": "watching.gate",
     "grid": "study.grid",
+    "league": "study.league",
     "hint": "teaching.classroom",
     "items_needed": "measuring.power",
     "load": "models.load",

@@ -13,12 +13,14 @@ from matplotlib.axes import Axes
 from caplab.plots.labels import name_ends
 from caplab.plots.picture import METHODS, Picture, on_paper, tick
 from caplab.study.atlas import Atlas
+from caplab.study.league import League
+from caplab.study.league import league as make_league
 from caplab.study.matching import check_task
 from caplab.support.colours import INK, NEW, NEW_WORDS, OLD, PALE
 from caplab.support.errors import BadInput, require_type
 from caplab.support.text import format_number, format_percent, format_rate
 
-__all__ = ["dose", "frontier", "ranks", "rates"]
+__all__ = ["dose", "frontier", "league", "ranks", "rates"]
 
 _LINES: dict[str, dict[str, Any]] = {
     "full": {"linestyle": "-", "marker": "o"},
@@ -146,6 +148,29 @@ def frontier(atlas: Atlas, by: str = "method", *, task: float = 0.9) -> Picture:
     axes.yaxis.set_major_formatter(tick)
     axes.xaxis.set_major_formatter(tick)
     name_ends(axes, names)
+    return picture
+
+
+def league(found: League | Atlas, *, task: float = 0.9) -> Picture:
+    """Draw what each remedy keeps at equal skill, the best on top, with its interval and cost."""
+    table = make_league(found, task) if isinstance(found, Atlas) else found
+    require_type(table, League, "league draws a League, such as cl.league(atlas) makes")
+    rows = table.table.iloc[::-1].reset_index(drop=True)  # the best is drawn on top
+    chosen, judged = table.seeds
+    note = (
+        f"bar: 95 % interval over {judged} seeds; settings were chosen on {chosen} others, "
+        "with the task at the level that the title names"
+    )
+    picture = Picture(table.sentence, 9.0, 1.6 + 0.42 * len(rows), note)
+    axes = picture.subplots()
+    axes.hlines(
+        rows.index, rows["low"].clip(0, 1), rows["high"].clip(0, 1), OLD, linewidth=5, alpha=0.35
+    )
+    axes.plot(rows["mean"], rows.index, "o", color=OLD, markersize=9)
+    axes.set_yticks(rows.index, [f"{r.remedy}  ({r.setting})" for r in rows.itertuples()])
+    axes.set(xlabel="classics kept: accuracy at the end", ylim=(-0.7, len(rows) - 0.3))
+    axes.xaxis.set_major_formatter(tick)
+    on_paper(axes, "x")
     return picture
 
 
