@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from caplab.measuring.likelihood import only_asked
 from caplab.measuring.trees import Batch, Reading, Row, pack, tree_mask
@@ -25,6 +26,33 @@ class Prompts(NamedTuple):
     lengths: Tensor  # (prompts, 1)
 
 
+class _Layer(DynamicLayer):
+    """Keys and values with room for the answers: a new token is written, and no other is copied."""
+
+    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.whole = [nn.functional.pad(each, (0, 0, 0, room)) for each in (keys, values)]
+        self._show(keys.shape[-2])
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (each[:, :, :length] for each in self.whole)
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write what comes next, and return all that was written."""
+        start = self.get_seq_length()
+        end = start + keys.shape[-2]
+        for whole, new in zip(self.whole, (keys, values), strict=True):
+            whole[:, :, start:end] = new
+        self._show(end)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some of the rows."""
+        self.whole = [each[indices] for each in self.whole]
+        self._show(self.get_seq_length())
+
+
 class _Part(NamedTuple):
     """A few of the prompts: which ones, and the same for them."""
 
@@ -33,10 +61,11 @@ class _Part(NamedTuple):
     layers: list[tuple[Tensor, Tensor]]  # keys and values, (prompts, heads, tokens, width)
 
 
-def read_prompts(subject: Subject, prompts: Sequence[list[int]]) -> Prompts:
+def read_prompts(subject: Subject, prompts: Sequence[list[int]], room: int) -> Prompts:
     """Read the prompts as the branches of trees, and write the cache of each in a row of its own.
 
-    A branch sees its own way back to the root and nothing else, as in `likelihood`.
+    A branch sees its own way back to the root and nothing else, as in `likelihood`. In each row is
+    room for so many more tokens.
     """
     longest = max(map(len, prompts))
     # The token that is to be predicted is not known yet: any stands for it.
@@ -44,16 +73,16 @@ def read_prompts(subject: Subject, prompts: Sequence[list[int]]) -> Prompts:
     trees = sorted(pack(readings, sharing=True), key=lambda tree: -len(tree.tokens))
     parts = []
     while trees:
-        room = _TOKENS.get(subject.device.type, 1024)
-        count = max(1, room // len(trees[0].tokens))
+        most = _TOKENS.get(subject.device.type, 1024)
+        count = max(1, most // len(trees[0].tokens))
         parts.append(_read(subject, trees[:count], longest))
         trees = trees[count:]
     owners = [owner for part in parts for owner in part.owners]
     order = torch.tensor(owners, device=subject.device).argsort()
     cache = DynamicCache()
-    for number, layers in enumerate(zip(*(part.layers for part in parts), strict=True)):
+    for layers in zip(*(part.layers for part in parts), strict=True):
         keys, values = (torch.cat(column)[order] for column in zip(*layers, strict=True))
-        cache.update(keys, values, number)
+        cache.layers.append(_Layer(keys, values, room))
     lengths = torch.tensor([[len(prompt)] for prompt in prompts], device=subject.device)
     places = torch.arange(longest, device=subject.device)
     mask = (places >= longest - lengths).long()

@@ -5,8 +5,10 @@ answered together, and a row ends as soon as its verdict is decided: what a mode
 that changes nothing.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +72,7 @@ def speak(
         leave=False,
         disable=hidden or None,
     )
-    with bar, measuring(subject.model):
+    with bar, measuring(subject.model), _keys_shared(subject):
         for batch in _batches(subject, rows, batch_size):
             for row in _answered(subject, batch, {*stops}):
                 answers[row.number] = answer_alone(subject, _text(subject, row.said), through)
@@ -138,6 +140,25 @@ def _text(subject: Subject, tokens: list[int]) -> str:
 
 # ---------------------------------------------------------------- the model's part
 
+_SHARE_KEYS = "TRANSFORMERS_SDPA_FORCE_GQA"
+
+
+@contextmanager
+def _keys_shared(subject: Subject) -> Iterator[None]:
+    """Let the heads that share their keys and values read them where they are.
+
+    By default transformers copies them for each head and token. On a CPU the answers are the same
+    numbers; elsewhere PyTorch would take a slower path.
+    """
+    if subject.device.type != "cpu" or _SHARE_KEYS in os.environ:
+        yield
+        return
+    os.environ[_SHARE_KEYS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SHARE_KEYS, None)
+
 
 def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_Row]:
     """Answer the prompts of a batch; yield each row when it is done."""
@@ -145,7 +166,8 @@ def _answered(subject: Subject, rows: list[_Row], stops: set[int]) -> Iterator[_
         read = _reread if in_pieces(subject.model) else _generated
         yield read(subject, rows[0], stops)
         return
-    logits, cache, mask, positions = read_prompts(subject, [row.tokens for row in rows])
+    room = max(row.limit for row in rows)
+    logits, cache, mask, positions = read_prompts(subject, [row.tokens for row in rows], room)
     while True:
         best = logits.float().max(-1)  # of (rows, vocabulary)
         _check_finite(subject, best.values)
