@@ -20,6 +20,7 @@ __all__ = ["Examiner"]
 
 _CLASSICS_ASKED = 48  # questions at a point; the final scorecard answers all
 _TASK_ASKED = 32
+_CLASSICS_SAID, _TASK_SAID = 12, 8  # of these at most are spoken, which takes longer
 _DRIFT_ROWS = 16  # held-out rows on which the KL is measured
 _DRIFT_NUMBERS = 2**23  # log-probabilities of the base that are kept at most: 32 MB
 _CARDS_KEPT = 32
@@ -78,6 +79,17 @@ def _drift(subject: Subject, rows: Dataset, weights: str) -> _Drift:
 _base_cards: dict[tuple[str, str, str], Scorecard] = {}
 
 
+def _asked_along(exam: Exam, count: int, said: int) -> Exam:
+    """Draw what each point asks: so many questions, and few spoken ones, at equal distances."""
+    part = exam.sample(min(count, len(exam)))
+    spoken = [n for n, question in enumerate(part.questions) if question.spoken]
+    if len(spoken) <= said:
+        return part
+    kept = {spoken[n * len(spoken) // said] for n in range(said)}
+    asked = [q for n, q in enumerate(part.questions) if not q.spoken or n in kept]
+    return Exam(tuple(asked), part.texts, part.name)
+
+
 class Examiner:
     """Measure what a point reports: a sample of each exam, and the distance from the base."""
 
@@ -93,8 +105,8 @@ class Examiner:
         self.subject, self.exam, self.task_exam = subject, exam, task_exam
         self._progress = progress
         self.weights = digest(subject.model)
-        self._classics = exam.sample(min(_CLASSICS_ASKED, len(exam)))
-        self._task = task_exam.sample(min(_TASK_ASKED, len(task_exam))) if task_exam else None
+        self._classics = _asked_along(exam, _CLASSICS_ASKED, _CLASSICS_SAID)
+        self._task = _asked_along(task_exam, _TASK_ASKED, _TASK_SAID) if task_exam else None
         self._drift = _drift(subject, rows, self.weights)
 
     def cards(self, tuned: Subject | None) -> dict[str, Scorecard]:

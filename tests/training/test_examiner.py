@@ -9,7 +9,7 @@ from tuning import QUICK, TASK, timeless, tune
 from weights import same, weights
 
 from caplab.measuring.score import score
-from caplab.questions.exam import Exam
+from caplab.questions.exam import Exam, exam
 from caplab.training import examiner as examining
 from caplab.training.examiner import Examiner
 from caplab.training.task_rows import tokens
@@ -80,3 +80,15 @@ def test_spoken_questions_change_no_training():
     asked = Exam((*tiny.exam().questions, *tiny.SPOKEN.questions))
     run, plain = tune(exam=asked, every=1), tune(exam=tiny.exam(), every=6)
     assert same(weights(run.subject.model), weights(plain.subject.model))
+
+
+def test_a_point_hears_few_spoken_answers():
+    everyday = exam("everyday")
+    asked = examining._asked_along(everyday, 48, 12)
+    assert sum(question.spoken for question in asked.questions) == 12
+    drawn = everyday.sample(48)
+    chosen = [question for question in drawn.questions if not question.spoken]
+    assert [question for question in asked.questions if not question.spoken] == chosen
+    assert {*asked.questions} <= {*drawn.questions}
+    classics = exam()
+    assert examining._asked_along(classics, 48, 12) == classics.sample(48)
