@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from caplab.measuring.scorecard import Scorecard
+from caplab.questions.duplicates import groups_of
 from caplab.questions.exam import Exam, Question
+from caplab.questions.wording import plain
 from caplab.support.errors import BadInput, as_number, is_count, require_type, short_repr
 from caplab.support.files import as_path, make_folder, parse_rows, read_jsonl, write_atomically
 from caplab.support.text import join_words
@@ -52,6 +54,11 @@ class _Item(NamedTuple):
     said: str = ""  # where the answer was written and not chosen
 
     @property
+    def fact(self) -> tuple[str, str, str]:
+        """Return what questions about one fact have in common, as an exam sees it."""
+        return self.capability, plain(self.prompt), plain(self.choices[self.answer])
+
+    @property
     def line(self) -> str:
         """Write the question as in an exam's file, so that their fingerprints agree."""
         fields = ("capability", "prompt", "choices", "answer")
@@ -72,7 +79,7 @@ def scorecard_from_lm_eval(path: str | os.PathLike[str]) -> Scorecard:
         answer=tuple(item.answer for item in items),
         loglikelihoods=tuple(item.loglikelihoods for item in items),
         characters=tuple(item.characters for item in items),
-        group=tuple(item.group for item in items),
+        group=tuple(groups_of([item.fact for item in items], [item.group for item in items])),
         said=tuple(item.said for item in items) if any(item.said for item in items) else (),
     )
 
@@ -85,7 +92,7 @@ def exam_from_lm_eval(path: str | os.PathLike[str]) -> Exam:
     """
     items = _read(as_path(path))
     questions = parse_rows(path, enumerate(items), _question, unit="question", advice=_NO_EXAM)
-    return Exam(tuple(questions), (), _title(items))
+    return Exam(tuple(questions), (), _title(items), repeats=True)
 
 
 def write_samples(

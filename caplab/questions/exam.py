@@ -14,16 +14,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from caplab.questions.duplicates import check_names, one_group_per_fact, refuse_repeated
 from caplab.questions.question import LANGUAGE, OVERALL, Question, Text, refuse_if
 from caplab.support.errors import (
     BadInput,
     did_you_mean,
-    explaining_failure,
     is_count,
     require_type,
     short_repr,
 )
 from caplab.support.files import as_path, from_json, parse_rows, read_jsonl, write_atomically
+from caplab.support.parquet import parquet_rows
 from caplab.support.safe_text import line_text
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
@@ -35,15 +36,18 @@ BUILT_IN = ("classics", "task", "everyday", "everyday_reworded", "everyday_task"
 class Exam:
     """Questions of several capabilities, and texts for the language loss.
 
-    `max_new_tokens` is how long a spoken answer may be, for questions that do not say so.
+    `max_new_tokens` is how long a spoken answer may be, for questions that do not say so. Questions
+    with the same prompt and the same right answer become one group. One that stands there twice is
+    refused; with `repeats`, for questions that nobody chose, it is one group as well.
     """
 
     questions: tuple[Question, ...]
     texts: tuple[Text, ...] = ()
     name: str = "exam"
     max_new_tokens: InitVar[int | None] = None
+    repeats: InitVar[bool] = False
 
-    def __post_init__(self, max_new_tokens: int | None) -> None:
+    def __post_init__(self, max_new_tokens: int | None, repeats: bool) -> None:
         for items in ("questions", "texts"):
             require_type(getattr(self, items), Iterable, f"An exam takes a list of {items}")
             object.__setattr__(self, items, tuple(getattr(self, items)))
@@ -57,7 +61,11 @@ class Exam:
                 )
         if max_new_tokens is not None:
             object.__setattr__(self, "questions", tuple(_within(self.questions, max_new_tokens)))
+        check_names(self.questions)
         self._check_groups()
+        if not repeats:
+            refuse_repeated(self.questions)
+        object.__setattr__(self, "questions", one_group_per_fact(self.questions))
 
     def _check_groups(self) -> None:
         """Refuse a group that spans two capabilities: it would be evidence for both at once."""
@@ -105,7 +113,7 @@ class Exam:
                 f"It tests: {', '.join(self.capabilities)}."
             )
         kept = [question for question in self.questions if question.capability == capability]
-        return Exam(tuple(kept), (), f"{self.name}/{capability}")
+        return Exam(tuple(kept), (), f"{self.name}/{capability}", repeats=True)
 
     def sample(self, n: int, seed: int = 0) -> "Exam":
         """Draw n questions, in proportion to the capabilities, and the same share of the texts."""
@@ -123,6 +131,7 @@ class Exam:
             tuple(self.questions[row] for row in sorted(chain(*drawn))),
             tuple(self.texts[row] for row in sorted(texts)),
             f"{self.name}[{n}]",
+            repeats=True,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -196,7 +205,7 @@ _LINE_FORMAT = (
 def _read_exam(path: Path, name: str) -> Exam:
     """Read an exam from a file."""
     if path.suffix == ".parquet":
-        rows = enumerate(_parquet_rows(path))
+        rows = enumerate(map(_parquet_row, parquet_rows(path, "exam")))
         items = parse_rows(path, rows, _parse, unit="row", advice=_LINE_FORMAT)
     else:
         items = read_jsonl(path, "exam", _parse, known=BUILT_IN, advice=_LINE_FORMAT)
@@ -204,17 +213,6 @@ def _read_exam(path: Path, name: str) -> Exam:
     if not questions:
         raise BadInput(f"{path} holds no question. {_LINE_FORMAT}")
     return Exam(questions, tuple(item for item in items if isinstance(item, Text)), name)
-
-
-def _parquet_rows(path: Path) -> list[Any]:
-    """Read the rows of a Parquet file; an empty cell is a key that is not there."""
-    from pyarrow import parquet
-
-    if not as_path(path).is_file():
-        raise BadInput(f"There is no exam {path}.")
-    with explaining_failure(f"{path} is not a Parquet file"):
-        rows = parquet.read_table(as_path(path)).to_pylist()
-    return [_parquet_row(row) for row in rows]
 
 
 def _parquet_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from caplab.questions.expectations import Expectation
+from caplab.questions.wording import plain
 from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.text import has_lone_surrogate
 
@@ -201,6 +202,14 @@ def _choice_problems(choices: tuple[Any, ...], joined: bool) -> Iterator[str]:
     for choice, times in Counter(map(repr, choices)).items():
         if times > 1:
             yield f"choice {choice:.80} appears {times} times"
+    texts: dict[str, str] = {}
+    for choice in filter(lambda choice: isinstance(choice, str), choices):
+        first = texts.setdefault(plain(choice), choice)
+        if first != choice:
+            yield (
+                f"choices {first!a:.80} and {choice!a:.80} differ only by spaces or by how a "
+                "character is written: nobody sees which one is right"
+            )
 
 
 def _answer_problems(answer: Any, count: int) -> Iterator[str]:

@@ -16,6 +16,7 @@ __all__ = [
     "first_line",
     "is_wordy",
     "last_number",
+    "plain",
     "settled_words",
     "visible",
     "without_invisible",
@@ -29,6 +30,8 @@ _LETTERS = rf"(?:(?!{_SPACELESS})[^\W_])+"
 _MINUS = r"(?:(?<!\w)-(?=\d))?"
 _WORD = regex.compile(rf"{_SPACELESS}|{_MINUS}{_LETTERS}(?:(?<=\d)[.,](?=\d){_LETTERS})*")
 _THOUSANDS = regex.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+# Characters that look like others and are only written in another form: full width, ligatures.
+_FORMS = ("<wide>", "<narrow>", "<compat>", "<noBreak>", "<font>")
 _INVISIBLE = regex.compile(r"[\p{Cf}\p{Cs}]|(?!\s)\p{Cc}")
 _LINE_BREAK = regex.compile(r"[\n\r\v\f\x85\u2028\u2029]")
 _NUMBER = regex.compile(
@@ -45,6 +48,21 @@ _ABBREVIATION = regex.compile(
 def without_invisible(text: str) -> str:
     """Remove the characters that nobody sees: marks of direction, escapes, lone surrogates."""
     return str(_INVISIBLE.sub("", text))
+
+
+def plain(text: str) -> str:
+    """Write a text as its readers see it: one form of each character, one space between words."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    seen = unicodedata.normalize("NFC", without_invisible(text))
+    seen = unicodedata.normalize("NFC", "".join(map(_common, seen)))
+    return " ".join(seen.split())
+
+
+def _common(letter: str) -> str:
+    """Write a character in its common form; superscripts and fractions stay what they are."""
+    form = unicodedata.decomposition(letter).startswith(_FORMS)
+    return unicodedata.normalize("NFKC", letter) if form else letter
 
 
 def visible(text: str) -> str:

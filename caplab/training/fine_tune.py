@@ -148,7 +148,7 @@ def _exam_of(test: Dataset | None) -> Exam | None:
         return None
     rng = random.Random("held-out rows")
     questions = [_question(*row, known, rng) for row in rows if row]
-    return Exam(tuple(questions), (), "the task's held-out rows")
+    return Exam(tuple(questions), (), "the task's held-out rows", repeats=True)
 
 
 def _asked_and_right(prompt: Any, completion: Any) -> tuple[dict[str, Any], str] | None:

@@ -6,10 +6,15 @@ name the `tools` that the model can call. The rows are tokenised here because TR
 each trainer, with progress bars and cache files.
 """
 
+import csv
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cache, lru_cache
+from io import StringIO
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from datasets import Dataset, DatasetDict
@@ -18,13 +23,15 @@ from caplab.models.chat import message_problems
 from caplab.models.subject import Subject
 from caplab.questions import world
 from caplab.support.errors import BadInput, explaining_failure, list_problems, short_repr
-from caplab.support.files import read_jsonl
+from caplab.support.files import from_json, parse_rows, read_jsonl, read_text
+from caplab.support.parquet import parquet_rows
 from caplab.support.text import has_lone_surrogate
 from caplab.training.chat_rows import ChatRows, TokenRow, learned
 
 __all__ = ["Row", "Rows", "Task", "as_dataset", "is_chat", "open_task", "tokens"]
 
 Row: TypeAlias = TokenRow
+# Also a pandas DataFrame, a polars one, an Arrow table.
 Rows: TypeAlias = Dataset | Iterable[str] | Iterable[Mapping[str, Any]] | str | os.PathLike[str]
 Task: TypeAlias = DatasetDict | Rows
 
@@ -50,18 +57,23 @@ def _built_in() -> DatasetDict:
 
 
 def as_dataset(rows: Rows, what: str) -> Dataset:
-    """Return a `Dataset` as it is, or make one from a JSONL file, from texts or from rows."""
-    if isinstance(rows, str | os.PathLike) and _is_file(rows):
-        return _table(_read_rows(rows), os.fspath(rows))
-    if isinstance(rows, str | bytes | os.PathLike):
+    """Return a `Dataset` as it is, or make one from a file, a table, texts or rows.
+
+    A table is a pandas DataFrame, or anything that gives its columns to Arrow, as polars does.
+    """
+    if _is_file(rows):
+        return _table(_read_rows(Path(rows)), os.fspath(rows))  # type: ignore[arg-type]
+    if isinstance(rows, str | bytes | os.PathLike) or hasattr(rows, "read"):
         raise BadInput(
-            f"{what} is a single text. Give a file (.jsonl), a list of texts or a datasets.Dataset."
+            f"{what} is a single text or an open file. Give the path of a file "
+            f"({', '.join(_FILES)}), a list of texts, a DataFrame or a datasets.Dataset."
         )
+    rows = _table_rows(rows, what)
     if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
         raise BadInput(
             f"{what} is {short_repr(rows)}. Give a list of rows, or Dataset.from_dict(...)."
         )
-    items = rows.to_list() if isinstance(rows, Dataset) else _rows(list(rows), what)
+    items = rows.to_list() if isinstance(rows, Dataset) else _rows(_finite(rows, what), what)
     if not items:
         raise BadInput(f"{what} is empty. It needs rows with the columns {_FORMATS}.")
     columns = list(map(str, items[0]))
@@ -69,6 +81,60 @@ def as_dataset(rows: Rows, what: str) -> Dataset:
         raise BadInput(f"{what} has the columns {', '.join(columns)}. It needs {_FORMATS}.")
     _check_rows(items, what)
     return rows if isinstance(rows, Dataset) else _table(_trimmed(items), what)
+
+
+def _table_rows(rows: Any, what: str) -> Any:
+    """Return the rows of a table; anything else as it is.
+
+    Iterated like a list, a DataFrame would give the names of its columns.
+    """
+    import pyarrow as pa
+
+    with explaining_failure(f"{what} is a table that Arrow cannot read"):
+        if (pandas := sys.modules.get("pandas")) and isinstance(rows, pandas.DataFrame):
+            used = [name for name in rows.columns if name in _USED]
+            rows = pa.Table.from_pandas(rows[used or list(rows.columns)], preserve_index=False)
+        elif pandas and isinstance(rows, pandas.Series | pandas.Index):
+            return rows.tolist()
+        elif hasattr(rows, "__arrow_c_stream__") and not isinstance(rows, Dataset):
+            rows = pa.table(rows)
+        elif hasattr(rows, "__arrow_c_array__"):
+            rows = pa.Table.from_batches([pa.record_batch(rows)])
+        if not isinstance(rows, pa.Table):
+            return rows
+        if rows.num_rows * len(rows.column_names) == 0:
+            raise BadInput(f"{what} is empty. It needs rows with the columns {_FORMATS}.")
+        return [_plain_row(row) for row in rows.to_pylist()]
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Read a row of a table, in which an empty cell is a key that is not there.
+
+    A table without lists, such as CSV, holds messages as their JSON.
+    """
+    made = {key: value for key, value in row.items() if value is not None or key not in _USED}
+    for key in _USED:
+        value = made.get(key)
+        if key in ("messages", "tools") and isinstance(value, str) and value.startswith("["):
+            made[key] = from_json(value)
+        if isinstance(made.get(key), list):
+            made[key] = [_without_none(turn) for turn in made[key]]
+    return made
+
+
+def _without_none(turn: Any) -> Any:
+    """Leave out what a turn lacks: in a table all turns have the same keys."""
+    if not isinstance(turn, Mapping):
+        return turn
+    return {key: value for key, value in turn.items() if value is not None}
+
+
+def _finite(rows: Iterable[Any], what: str) -> list[Any]:
+    """Collect the rows of a list or a stream; refuse one that never ends."""
+    items = list(islice(rows, _MOST_ROWS + 1))
+    if len(items) > _MOST_ROWS:
+        raise BadInput(f"{what} has more than {_MOST_ROWS:,} rows, or never ends. Give fewer.")
+    return items
 
 
 def _table(rows: list[dict[str, Any]], what: str) -> Dataset:
@@ -96,16 +162,20 @@ def _rows(items: list[Any], what: str) -> list[dict[str, Any]]:
 
 
 _FORMATS = "`prompt` and `completion`, or `messages`, or `text`"
+_TABLES = (".parquet", ".csv")
+_FILES = (".jsonl", *_TABLES)
+_USED = ("prompt", "completion", "messages", "text", "tools")
+_MOST_ROWS = 1_000_000
 _COLUMNS = (("prompt", "completion"), ("messages",), ("text",))
 
 
 def _is_file(rows: Any) -> bool:
-    """Tell whether the rows are given as the path of a JSONL file."""
-    return isinstance(rows, os.PathLike) or (isinstance(rows, str) and rows.endswith(".jsonl"))
+    """Tell whether the rows are given as the path of a file."""
+    return isinstance(rows, os.PathLike) or (isinstance(rows, str) and rows.endswith(_FILES))
 
 
-def _read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a JSONL file with one row per line, and name every malformed line in one refusal."""
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a file with one row per line, and name every malformed one in one refusal."""
     formats: list[tuple[str, ...]] = []  # of the rows so far; the first decides for all
 
     def parse(row: Any) -> Any:
@@ -115,10 +185,30 @@ def _read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             raise BadInput("; ".join(problems))
         return row
 
-    rows = read_jsonl(path, "task file", parse, advice=f"A row holds {_FORMATS}.")
+    advice = f"A row holds {_FORMATS}."
+    if path.suffix in _TABLES:
+        table = enumerate(_read_table(path))
+        rows = parse_rows(
+            path, table, lambda row: parse(_plain_row(row)), unit="row", advice=advice
+        )
+    else:
+        rows = read_jsonl(path, "task file", parse, advice=advice)
     if not rows:
         raise BadInput(f"{path} is empty. It needs one row per line, with {_FORMATS}.")
     return _trimmed(rows)
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    """Read a Parquet or CSV file; in CSV every cell is a text, and an empty one is not there."""
+    if path.suffix == ".parquet":
+        return parquet_rows(path, "task file")
+    text = read_text(path, "task file")
+    with explaining_failure(f"{path} is not a CSV file"):
+        reader = csv.DictReader(StringIO(text, newline=""), strict=True)
+        rows = [*reader]
+        if any(None in row for row in rows):
+            raise ValueError("a row has more cells than there are columns")
+        return [{key: cell or None for key, cell in row.items()} for row in rows]
 
 
 def _check_rows(rows: Sequence[Any], what: str) -> None:

@@ -50,7 +50,7 @@ def test_an_exam_loads_as_it_was_saved(tmp_path):
 
 
 def test_a_file_of_windows_is_read(tmp_path):
-    text = "\ufeff" + json.dumps(line()) + "\r\n\r\n" + json.dumps(line(answer=1)) + "\r\n\r\n"
+    text = "\ufeff" + json.dumps(line()) + "\r\n\r\n" + json.dumps(line(prompt="R:", answer=1)) + "\r\n\r\n"
     (tmp_path / "windows.jsonl").write_bytes(text.encode())
     assert [question.answer for question in exam(tmp_path / "windows.jsonl").questions] == [0, 1]
 
@@ -289,7 +289,7 @@ def test_spoken_questions_and_conversations_are_read(written, tmp_path):
         line(prompt=None, messages=CHAT),
         spoken_line(messages=CHAT) | {"prompt": ""},
         line(choices=["的", "地"], joined=True),
-        spoken_line(group="twins", together=True),
+        spoken_line(prompt="S:", group="twins", together=True),
     )
     found = exam(path)
     assert [q.spoken for q in found.questions] == [False, True, False, True, False, True]
@@ -382,7 +382,7 @@ def test_parquet_holds_expectations_too(tmp_path):
     pandas = pytest.importorskip("pandas")
     rows = [
         spoken_line(expect=PARIS | {"not": {"contains": ["Rome"]}}),
-        spoken_line(expect={"number": 4}),
+        spoken_line(prompt="2+2=", expect={"number": 4}),
         line(prompt=None, messages=CHAT),
         line(),
     ]

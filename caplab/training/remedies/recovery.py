@@ -160,7 +160,7 @@ def recovery(
             for q in shown
             if q.example is not None
         ]
-        part = Exam(tuple(asked), (), exam.name)
+        part = Exam(tuple(asked), (), exam.name, repeats=True)
         taught, control = (
             fine_tune(who, recipe, lesson, part, every=recipe.steps) for who in (subject, blank)
         )
