@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.teaching.classroom import reveal as reveal
     from caplab.training import remedies as remedies
     from caplab.training.fine_tune import fine_tune as fine_tune
+    from caplab.training.in_turn import InTurn as InTurn
+    from caplab.training.in_turn import train_in_turn as train_in_turn
     from caplab.training.recipe import Recipe as Recipe
     from caplab.training.run import Point as Point
     from caplab.training.run import Run as Run
@@ -66,6 +68,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 _MODULES = {  # each public name and where it is defined
     "Atlas": "study.atlas",
     "Exam": "questions.exam",
+    "InTurn": "training.in_turn",
     "Point": "training.run",
     "Policy": "measuring.policy",
     "Question": "questions.exam",
@@ -101,6 +104,7 @@ _MODULES = {  # each public name and where it is defined
     "scorecard_from_lm_eval": "measuring.lm_eval",
     "sweep": "study.sweep",
     "task": "questions.tasks",
+    "train_in_turn": "training.in_turn",
     "wilson": "measuring.intervals",
     "world": "questions.world",
 }

@@ -1,5 +1,6 @@
 """How does one result look? Figures of scorecards and runs, each with its finding as title."""
 
+from caplab.plots.in_turn import in_turn
 from caplab.plots.many_runs import kl, trade_off
 from caplab.plots.picture import Picture
 from caplab.plots.runs import looks, run
@@ -15,6 +16,7 @@ __all__ = [
     "PAPER",
     "Picture",
     "before_after",
+    "in_turn",
     "kl",
     "looks",
     "run",
