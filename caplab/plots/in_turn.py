@@ -46,6 +46,7 @@ def in_turn(turns: InTurn) -> Picture:
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=12, colors=PALE)
     axes.spines[:].set_visible(False)
+    axes.set_facecolor(PAPER)
     return picture
 
 
