@@ -35,6 +35,7 @@ from transformers import (
 )
 
 from caplab.measuring.compare import compare
+from caplab.measuring.lost import lost_answers
 from caplab.measuring.policy import Policy
 from caplab.measuring.report import REGRESSED
 from caplab.measuring.score import score
@@ -47,8 +48,9 @@ from caplab.support.safe_text import log_text
 from caplab.watching.beforehand import blind_spots, practised_sentence
 from caplab.watching.gate import with_groups
 from caplab.watching.guard_options import Action, check_options, find_tokenizer, loss_name
-from caplab.watching.looks import Check, crossing, nothing_said
+from caplab.watching.looks import WITHIN, Check, crossing, nothing_said
 from caplab.watching.ranks import Ranks, layout_problem, zero_stage
+from caplab.watching.records import Table, tables
 from caplab.watching.reporters import Reporters
 from caplab.watching.snapshots import Snapshots, save_as_it_stands
 
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
 __all__ = ["Check", "RegressionGuard"]
 
 _logger = logging.getLogger(__name__)
-_WITHIN = "every row within its budget on the questions asked"
 _MUCH = 100e6  # bytes of copies that are worth a warning
 
 
@@ -190,13 +191,7 @@ class RegressionGuard(TrainerCallback):
         self._kept = Snapshots(model, self._ranks, self.exam.fingerprint, folder)
         level = logging.WARNING if 2 * self._kept.bytes > _MUCH else logging.INFO
         self._say(self._kept.sentence, level)
-        self._kept.begin(resumed=self._resumed_at > 0)
-        if self._resumed_at and self._kept.best is self._kept.latest is None:
-            self._say(
-                f"The training resumes at step {self._resumed_at}, and no snapshots from before "
-                "are at hand: a rollback can only return to looks from here on. "
-                'RegressionGuard(..., snapshots="folder") keeps them over a resume.'
-            )
+        self._say(self._kept.begin(self._resumed_at))
 
     def _say_practised(self, loader: Any) -> None:
         if self._ranks.main:
@@ -269,6 +264,7 @@ class RegressionGuard(TrainerCallback):
         check = self._check(state)
         self.checks.append(check)
         self._reporters.log(check.values, args, state, control)
+        self._reporters.show(lambda: self._tables(check), state)
         if self._kept:
             self._kept.keep(check.step, self._loss, good=check.within_budget)
         if self._crossed(last=control.should_training_stop):
@@ -277,6 +273,10 @@ class RegressionGuard(TrainerCallback):
             if self.action == "rollback":
                 self._roll_back(check, args, state, control, optimizer)
             self._say(f"Step {check.step}: {check.sentence}. {self._consequence}")
+
+    def _tables(self, check: Check) -> dict[str, Table]:
+        assert self.before is not None
+        return tables(check.report, lost_answers(self.before, self._card, self.exam))
 
     @property
     def _policy(self) -> Policy:
@@ -287,7 +287,7 @@ class RegressionGuard(TrainerCallback):
         """Score the model as it is, and compare it with the base; every process gets the result."""
         start = time.perf_counter()
         card, diverged = self._ask()
-        self.before = self._base(state, card)
+        self.before, self._card = self._base(state, card), card
 
         def judged() -> Check | None:
             if not self._ranks.main:
@@ -354,9 +354,7 @@ class RegressionGuard(TrainerCallback):
         """Restore the best weights; if that cannot be, save what stands, and raise."""
         assert self._kept is not None
         try:
-            if self._kept.best is None:
-                raise BadInput(self._why_nothing)
-            self._kept.restore()
+            self.restored_step = self._kept.restore()
         except BadInput as error:
             folder = Path(str(args.output_dir), f"guard-step-{check.step}")
             subject, ranks = self._subject, self._ranks
@@ -369,16 +367,7 @@ class RegressionGuard(TrainerCallback):
                     f"Training stops; the weights as they stand are in {folder}."
                 )
             ) from error
-        self.restored_step = self._kept.best.step
         optimizer.state.clear()
-
-    @property
-    def _why_nothing(self) -> str:
-        """Say why there are no weights to return to."""
-        nowhere = f"at no look was {_WITHIN}"
-        if not self._resumed_at:
-            return nowhere
-        return f"{nowhere} since step {self._resumed_at}, where the training was resumed"
 
     @property
     def _consequence(self) -> str:
@@ -386,7 +375,7 @@ class RegressionGuard(TrainerCallback):
             return "Training goes on."
         if self.restored_step is None:
             return "Training stops."
-        return f"Training stops; the weights of step {self.restored_step} are restored: {_WITHIN}."
+        return f"Training stops; the weights of step {self.restored_step} are restored: {WITHIN}."
 
     # ------------------------------------------------------------ what is left to read
 
@@ -394,14 +383,7 @@ class RegressionGuard(TrainerCallback):
         """Return a table with one line per look."""
         import pandas as pd
 
-        rows = [
-            {"step": check.step, "verdict": check.verdict}
-            | {name.removeprefix("guard/"): value for name, value in check.values.items()}
-            | {"low": check.report.overall.low, "high": check.report.overall.high}
-            | {"seconds": check.seconds}
-            for check in self.checks
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([check.row for check in self.checks])
 
     def __repr__(self) -> str:
         rules = f"budget {self.budget:g}, every {self.every} steps, {self.action}"

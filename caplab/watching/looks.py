@@ -4,11 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from caplab.measuring.report import REGRESSED, Report
 from caplab.measuring.scorecard import Scorecard, as_columns
 
-__all__ = ["Check", "crossing", "nothing_said"]
+__all__ = ["WITHIN", "Check", "crossing", "nothing_said"]
+
+WITHIN = "every row within its budget on the questions asked"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class Check:
         if self.diverged:
             return "the model answers with NaN, its weights have diverged: REGRESSED"
         return self.report.sentence
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Return a line of the table of all looks."""
+        plain = {name.removeprefix("guard/"): value for name, value in self.values.items()}
+        low, high = self.report.overall.low, self.report.overall.high
+        found = {"step": self.step, "verdict": self.verdict, **plain}
+        return found | {"low": low, "high": high, "seconds": self.seconds}
 
     @property
     def values(self) -> dict[str, float]:

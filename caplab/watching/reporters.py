@@ -1,12 +1,15 @@
 """Send a guard's values to TensorBoard, W&B and Trackio, as the Trainer's `report_to` says."""
 
 import weakref
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import integration_utils
+
+from caplab.watching.records import Table
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -73,6 +76,30 @@ class Reporters:
             if _current_run(tracker) is not None:
                 named = _integrations.rewrite_logs(values)
                 tracker.log({**named, "train/global_step": state.global_step})
+
+    def show(self, made: Callable[[], dict[str, Table]], state: TrainerState) -> None:
+        """Show tables at the current step: as text in TensorBoard, as tables elsewhere."""
+        board = self._writer(state)
+        if not state.is_world_process_zero or not (board or self._trackers):
+            return
+        tables = made()
+        if board:
+            for name, table in tables.items():
+                board.add_text(f"train/{name}", table.markdown, state.global_step)
+        for name in self._trackers:
+            tracker = import_module(name)
+            if _current_run(tracker) is not None:
+                shown = {f"train/{key}": tracker.Table(*table) for key, table in tables.items()}
+                tracker.log({**shown, "train/global_step": state.global_step})
+
+    def _writer(self, state: TrainerState) -> Any:
+        """Return what writes TensorBoard's files: the Trainer's own, if it is attached."""
+        trainer = self._attached and self._attached()
+        own = _integrations.TensorBoardCallback
+        boards = [self._board] if self._board else []
+        if trainer and trainer.state is state:
+            boards = [each for each in trainer.callback_handler.callbacks if isinstance(each, own)]
+        return next((board.tb_writer for board in boards), None)
 
     def close(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
         """Close the event file."""

@@ -15,6 +15,7 @@ import torch
 
 from caplab.support.errors import BadInput, explaining_failure
 from caplab.support.files import draft_for, make_folder, read_sealed, remove, write_sealed
+from caplab.watching.looks import WITHIN
 from caplab.watching.ranks import Ranks
 
 __all__ = ["Snapshot", "Snapshots", "save_as_it_stands"]
@@ -48,6 +49,7 @@ class Snapshots:
         self.folder = make_folder(folder) if folder else None
         self.best: Snapshot | None = None
         self.latest: Snapshot | None = None
+        self._resumed_at = 0
         self._frozen = [(n, p) for n, p in model.named_parameters() if not p.requires_grad]
 
     @property
@@ -100,10 +102,12 @@ class Snapshots:
     # ------------------------------------------------------------ going back
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Put the best weights back, bit for bit."""
+    def restore(self) -> int:
+        """Put the best weights back, bit for bit; return the step that they come from."""
         best = self.best
-        assert best is not None
+        if best is None:
+            since = f" since step {self._resumed_at}, where the training was resumed"
+            raise BadInput(f"at no look was {WITHIN}{since * (self._resumed_at > 0)}")
         now = {name: _part(parameter) for name, parameter in self.model.named_parameters()}
         found = {name: list(part.shape) for name, part in now.items()}
         differing = {name for name, shape in best.shapes.items() if found.get(name) != shape}
@@ -119,6 +123,7 @@ class Snapshots:
                 now[name].copy_(weights[name])
             if not self.ranks.pieces:
                 self.ranks.broadcast(now[name])
+        return best.step
 
     def _read(self, snapshot: Snapshot) -> dict[str, torch.Tensor]:
         """Read a snapshot's weights in the processes that keep them; all fail if one does."""
@@ -186,8 +191,12 @@ class Snapshots:
         kept: dict[str, Any] = content["kept"] if content["exam"] == self.exam else {}
         return kept
 
-    def begin(self, *, resumed: bool) -> None:
-        """Find the snapshots of the run that is resumed; those of an older one are removed."""
+    def begin(self, resumed_at: int) -> str:
+        """Find the snapshots of the run that is resumed; remove those of an older one.
+
+        Return a warning if a run is resumed and there are none.
+        """
+        self._resumed_at = resumed_at
 
         def found() -> dict[str, Any]:
             kept = self._listed() if self._keeps else {}
@@ -196,14 +205,21 @@ class Snapshots:
         lists = self.ranks.together(found)
         own = lists[self.ranks.number if self.ranks.pieces else 0]
         steps = [{name: each.step for name, each in kept.items()} for kept in lists]
-        if resumed and self.ranks.pieces and any(each != steps[0] for each in steps):
+        if resumed_at and self.ranks.pieces and any(each != steps[0] for each in steps):
             raise BadInput(f"{self.folder} holds snapshots of some processes only. Empty it.")
-        if resumed:
-            self.best, self.latest = own.get("best"), own.get("latest")
-            for snapshot in filter(None, (self.best, self.latest)):
-                self._read(snapshot)  # a damaged file is reported now, not when it is needed
-        else:
+        if not resumed_at:
             self._write()
+            return ""
+        self.best, self.latest = own.get("best"), own.get("latest")
+        for snapshot in filter(None, (self.best, self.latest)):
+            self._read(snapshot)  # a damaged file is reported now, not when it is needed
+        if self.best or self.latest:
+            return ""
+        return (
+            f"The training resumes at step {resumed_at}, and no snapshots from before are at hand: "
+            "a rollback can only return to looks from here on. "
+            'RegressionGuard(..., snapshots="folder") keeps them over a resume.'
+        )
 
 
 def _trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
