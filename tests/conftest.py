@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -28,6 +29,15 @@ class Scheduler(LoadScopeScheduling):
         if nodeid.startswith("tests/browser/"):  # they share the server
             return "tests/browser"
         return nodeid.partition("::")[0]
+
+
+@pytest.fixture(autouse=True)
+def no_answers_of_earlier_tests(tmp_path_factory, monkeypatch):
+    """Let every test keep answers in a folder of its own: none of another run, none left behind."""
+    from caplab.measuring import cache
+
+    folder = tmp_path_factory.getbasetemp() / "answers" / uuid4().hex
+    monkeypatch.setattr(cache, "answers_folder", lambda: folder)
 
 
 def pytest_xdist_make_scheduler(config, log):

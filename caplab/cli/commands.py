@@ -14,6 +14,7 @@ from caplab.support.errors import BadInput, within_memory
 from caplab.support.safe_text import log_text
 
 if TYPE_CHECKING:
+    from caplab.measuring.cache import Manner
     from caplab.measuring.scorecard import Scorecard
     from caplab.questions.exam import Exam
 
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
             "--exam", metavar="FILE", help="questions as JSONL (default: classics)"
         )
         command.add_argument("--json", type=Path, metavar="OUT", help="write the result as JSON")
+        _add_manner(command)
     _add_watch(commands.add_parser("watch", help="score a run's checkpoints", epilog=_WATCH_CODES))
     exam = commands.add_parser("exam", help="work on an exam").add_subparsers(
         metavar="command", required=True
@@ -121,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--model", default="pocket", help="a name or a folder (default: pocket)")
     check.add_argument("--budget", type=float, default=0.05, help="accepted loss (default: 0.05)")
     check.set_defaults(run=_exam_check)
+    kept = commands.add_parser("cache", help="say where answers are kept, and how large they are")
+    kept.add_argument("--clear", action="store_true", help="remove all of them")
+    kept.set_defaults(run=_cache)
     _add_sweep(commands.add_parser("sweep", help="train a grid of recipes, see docs/sweeps.md"))
     claims = commands.add_parser("claims", help="measure each claim of the course in an atlas")
     claims.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
@@ -146,6 +151,16 @@ def _add_watch(watch: argparse.ArgumentParser) -> None:
         "--board", type=Path, help="for TensorBoard (default: RUN_FOLDER/runs/caplab-watch)"
     )
     watch.set_defaults(run=_watch)
+
+
+def _add_manner(command: argparse.ArgumentParser) -> None:
+    manner = command.add_argument_group("how models are loaded and asked")
+    manner.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
+    manner.add_argument("--dtype", help="float32 (default), bfloat16, float16 or auto")
+    manner.add_argument("--device-map", metavar="MAP", help="auto: spread over all devices")
+    manner.add_argument("--revision", help="branch, tag or commit of a model of the hub")
+    manner.add_argument("--batch-size", type=int, metavar="N", help="rows in one forward pass")
+    manner.add_argument("--no-cache", action="store_true", help="ask again, and keep no answers")
 
 
 def _add_server(score: argparse.ArgumentParser) -> None:
@@ -204,11 +219,35 @@ def _score(options: argparse.Namespace) -> int:
     outputs = Outputs({"scorecard": options.json}, [options.model, options.exam])
     outputs.clear()
     asked = exam(options.exam or "classics")
-    card = _served(options, asked) if options.server else scorecard_of(options.model, asked)
+    card = (
+        _served(options, asked)
+        if options.server
+        else scorecard_of(options.model, asked, _manner(options), cache=not options.no_cache)
+    )
     if options.exam and card.fingerprint != asked.fingerprint:
         raise BadInput(f"{options.model} answers {card.exam!r}, not {asked.name!r}.")
     outputs.write("scorecard", card.save)
     _say(card)
+    return 0
+
+
+def _manner(options: argparse.Namespace) -> "Manner":
+    """Return how models are to be loaded and asked."""
+    from dataclasses import fields
+
+    from caplab.measuring.cache import Manner
+
+    return Manner(**{field.name: getattr(options, field.name) for field in fields(Manner)})
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from caplab.measuring import cache
+
+    files = cache.kept_files()
+    size = sum(path.stat().st_size for path in files) / 1e6
+    _say(f"{cache.answers_folder()}: {len(files)} files, {size:.1f} MB")
+    if options.clear:
+        _say(f"Removed: {cache.clear()} files.")
     return 0
 
 
@@ -246,6 +285,8 @@ def _gate(options: argparse.Namespace) -> int:
         budget=options.budget,
         policy=options.policy,
         strict=options.strict,
+        manner=_manner(options),
+        cache=not options.no_cache,
     )
     for form in forms:
         outputs.write(form, getattr(decision, f"save_{form}"))

@@ -9,12 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from caplab.models.fetch import fetch
+from caplab.models.fetch import fetch, fetched_folder
 from caplab.models.folder import ADAPTER, SMOLLM2, check_adapter, check_folder, refuse_pickles
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure
 from caplab.support.files import as_path
 
-__all__ = ["KNOWN", "find_folder"]
+__all__ = ["KNOWN", "find_folder", "local_folder"]
 
 KNOWN = (
     "pocket",
@@ -58,6 +58,15 @@ def find_folder(name: str, revision: str | None = None) -> Path:
     if not named or _looks_like_a_path(name):
         raise BadInput(_no_folder(name, path, named))
     return _download(name, revision)
+
+
+def local_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of a model that is on this disk; None where it would be downloaded."""
+    if name == SMOLLM2:
+        return fetched_folder() if fetched_folder().is_dir() else None
+    if name == "pocket" or as_path(name).is_dir():
+        return find_folder(name, revision)
+    return _cached(name, revision) if _HUB_NAME.fullmatch(name) else None
 
 
 def _no_folder(name: str, path: Path, named: bool) -> str:

@@ -20,7 +20,7 @@ from caplab.support.quiet import quiet
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load", "load_trained"]
+__all__ = ["load", "load_trained", "shown_name"]
 
 
 def load(
@@ -96,10 +96,10 @@ def _load(name: str | os.PathLike[str], wanted: _Wanted) -> Subject:
         raise BadInput(f"{error}{hint}") from error
     if not is_placed(model):
         model = model.to(wanted.device)
-    return Subject(model.eval(), tokenizer, _shown(name))
+    return Subject(model.eval(), tokenizer, shown_name(name))
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """Return the name that results show: of a folder the last part, of smollm2 its exact form."""
     folder = as_path(name).resolve() if is_folder(name) else None
     if name == SMOLLM2 or folder == fetched_folder().resolve():

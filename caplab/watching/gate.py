@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from caplab.measuring.cache import Manner, answers_of
 from caplab.measuring.compare import compare
 from caplab.measuring.lm_eval import exam_from_lm_eval, is_lm_eval, scorecard_from_lm_eval
 from caplab.measuring.lost import Lost, lost_answers
 from caplab.measuring.policy import Policy
 from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report
-from caplab.measuring.score import score
 from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import Exam, Question
 from caplab.questions.exam import exam as load_exam
@@ -112,6 +112,8 @@ def gate(
     budget: float | None = None,
     policy: Policy | Source | None = None,
     strict: bool = False,
+    manner: Manner | None = None,
+    cache: bool = True,
 ) -> Decision:
     """Compare `after` with `before`, and decide whether it may ship.
 
@@ -119,30 +121,32 @@ def gate(
     `lm_eval --log_samples` wrote (.jsonl, or a folder of such files). The kinds may be mixed: a
     base that was scored once need not be scored again. Models answer `exam`; without one, they
     answer the questions of the lm_eval file on the other side, or else the classics. `budget`,
-    `policy` and `strict` are those of `compare`.
+    `policy` and `strict` are those of `compare`. `manner` says how models are loaded and asked;
+    what they answer is kept on this disk, and used again unless `cache` is False.
     """
     agreed = Policy.taken(policy, budget, None)
     sources = [_named(source) for source in (before, after)]
     asked = exam if isinstance(exam, Exam) else _exam(exam, [_kind(source) for source in sources])
     if asked is not None:
         agreed.check_covers(asked.name, asked.capabilities)  # before hours of scoring
-    old, new = (with_groups(scorecard_of(source, asked), asked) for source in sources)
+    cards = (scorecard_of(source, asked, manner, cache=cache) for source in sources)
+    old, new = (with_groups(card, asked) for card in cards)
     for card in (old, new):
         if exam is not None and asked is not None and card.fingerprint != asked.fingerprint:
             raise BadInput(f"{card.subject} answered {card.exam!r}, not {asked.name!r}.")
     return Decision(compare(old, new, policy=agreed, strict=strict), old, new, asked)
 
 
-def scorecard_of(source: Source, exam: Exam | None = None) -> Scorecard:
+def scorecard_of(
+    source: Source, exam: Exam | None = None, manner: Manner | None = None, *, cache: bool = True
+) -> Scorecard:
     """Read the saved answers in a source, or ask the model that it names."""
     kind, path = _kind(_named(source))
     if kind == "scorecard":
         return Scorecard.load(path)
     if kind == "samples":
         return scorecard_from_lm_eval(path)
-    from caplab.models.load import load
-
-    return score(load(source), exam or load_exam())
+    return answers_of(_named(source), exam or load_exam(), manner, keep=cache)
 
 
 def with_groups(card: Scorecard, exam: Exam | None) -> Scorecard:
