@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -6,9 +7,11 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from transformers.cache_utils import DynamicLayer
 from weights import same, weights
 
 from caplab.measuring import speaking
+from caplab.measuring.prompts import _Layer
 from caplab.measuring.score import score
 from caplab.measuring.speaking import MAX_NEW_TOKENS, speak
 from caplab.models.chat import as_asked, encode
@@ -232,3 +235,30 @@ def test_the_table_shows_what_was_said():
     table = found.to_pandas(tiny.SPOKEN)
     assert list(table["given"]) == list(found.said) == list(found.to_pandas()["said"])
     assert list(table["expected"])[1] == "equals Rome"
+
+
+@pytest.mark.parametrize("setting", [None, "0"])
+def test_the_environment_stays_as_it_was(monkeypatch, setting):
+    name = speaking._SHARE_KEYS
+    monkeypatch.delenv(name, raising=False)
+    if setting:
+        monkeypatch.setenv(name, setting)
+    heard = []
+    who = tiny.subject("llama")
+    with who.model.register_forward_hook(lambda *_: heard.append(os.environ.get(name))):
+        ended(who, QUESTIONS[:1])
+    assert {*heard} == {setting or "1"}
+    assert os.environ.get(name) == setting
+
+
+def test_a_cache_with_room_grows_as_one_without():
+    keys, values, new = torch.randn(3, 2, 5, 4), torch.randn(3, 2, 5, 4), torch.randn(3, 2, 1, 4)
+    roomy, plain = _Layer(keys, values, room=2), DynamicLayer()
+    plain.update(keys, values)
+    for _ in range(2):
+        found, expected = roomy.update(new, new), plain.update(new, new)
+        assert all(map(torch.equal, found, expected))
+    for layer in (roomy, plain):
+        layer.batch_select_indices(torch.tensor([2, 0]))
+    assert torch.equal(roomy.keys, plain.keys)
+    assert roomy.get_seq_length() == 7
