@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from caplab.support import __version__
 from caplab.support.errors import BadInput, within_memory
@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     score.set_defaults(run=_score)
     gate = commands.add_parser("gate", help="decide whether a model may ship", epilog=_CODES)
     gate.add_argument("before", help=_SOURCE)
-    gate.add_argument("after", help="what is to ship, in any of the same forms")
+    gate.add_argument(
+        "after", nargs="+", help="what is to ship; several: models of one recipe, one per seed"
+    )
     accepted = gate.add_mutually_exclusive_group()
     accepted.add_argument(
         "--budget", type=float, help="largest accepted loss, overall and in each (default: 0.05)"
@@ -150,6 +152,7 @@ def _add_watch(watch: argparse.ArgumentParser) -> None:
     watch.add_argument(
         "--board", type=Path, help="for TensorBoard (default: RUN_FOLDER/runs/caplab-watch)"
     )
+    _add_manner(watch)
     watch.set_defaults(run=_watch)
 
 
@@ -272,22 +275,19 @@ def _exam_check(options: argparse.Namespace) -> int:
 def _gate(options: argparse.Namespace) -> int:
     from caplab.cli.outputs import Outputs
     from caplab.watching.gate import gate
+    from caplab.watching.gate_seeds import gate_seeds
 
     forms = ("json", *_FORMS)
-    inputs = [options.before, options.after, options.exam, options.policy]
+    inputs = [options.before, *options.after, options.exam, options.policy]
     summary = os.environ.get("GITHUB_STEP_SUMMARY") or None
     outputs = Outputs({form: getattr(options, form) for form in forms}, inputs, summary)
     outputs.clear()
-    decision = gate(
-        options.before,
-        options.after,
-        exam=options.exam,
-        budget=options.budget,
-        policy=options.policy,
-        strict=options.strict,
-        manner=_manner(options),
-        cache=not options.no_cache,
-    )
+    given: dict[str, Any] = {n: getattr(options, n) for n in ("exam", "budget", "policy", "strict")}
+    given |= {"manner": _manner(options), "cache": not options.no_cache}
+    if len(options.after) == 1:
+        decision = gate(options.before, options.after[0], **given)
+    else:
+        decision = gate_seeds(options.before, options.after, **given)
     for form in forms:
         outputs.write(form, getattr(decision, f"save_{form}"))
     if summary:
@@ -297,10 +297,21 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
+    from caplab.cli.outputs import Outputs
     from caplab.measuring.policy import Policy
     from caplab.questions.exam import exam
     from caplab.watching.watch import Watch, default_board
+    from caplab.watching.watch_log import default_log
 
+    checkpoints = [path.parent for path in options.folder.glob("*/*config.json")]
+    Outputs(
+        {
+            "log": options.log or default_log(options.folder),
+            "stop file": options.stop_file,
+            "folder": options.board or default_board(options.folder),
+        },
+        [options.base, options.exam, options.policy, *checkpoints],
+    )
     watch = Watch(
         run=options.folder,
         base=options.base,
@@ -310,6 +321,8 @@ def _watch(options: argparse.Namespace) -> int:
         board=options.board or default_board(options.folder),
         stop_file=options.stop_file,
         command=options.command,
+        manner=_manner(options),
+        cache=not options.no_cache,
         say=_say_now,
     )
     if options.once:

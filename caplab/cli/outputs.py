@@ -30,6 +30,7 @@ _TELLS = {
     "html": rb'<meta name="generator" content="caplab gate">',
     "markdown": "### (✅|❌|❓) (HELD|REGRESSED|UNDERPOWERED): ".encode(),
     "junit": rb'<testsuite name="caplab gate: ',
+    "log": rb'^{"seal": "[0-9a-f]+", "format": "caplab watch ',
 }
 
 
@@ -128,7 +129,7 @@ def _is_ours(path: Path, kind: str) -> bool:
         return is_atlas(path)
     try:
         with path.open("rb") as file:
-            return bool(re.search(_TELLS[kind], file.read(_BEGINNING)))
+            return kind in _TELLS and bool(re.search(_TELLS[kind], file.read(_BEGINNING)))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
 

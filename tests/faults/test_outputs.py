@@ -93,6 +93,32 @@ def test_output_inside_an_input(line, here, capsys):
     refuses(line, here, capsys, "inside", "model" if "score ." not in line else ".")
 
 
+@fault("a watch is to write where an input or a checkpoint lies", "refused; nothing is cut")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--log exam.jsonl --exam exam.jsonl",
+        "--log one.jsonl --exam one.jsonl",
+        "--log policy.toml --policy policy.toml",
+        "--log model/log.jsonl",
+        "--log model/config.json",
+        "--log run/checkpoint-1/config.json",
+        "--log run/checkpoint-1/log.jsonl",
+        "--log notes.txt",
+        "--stop-file model/stop",
+        "--stop-file exam.jsonl --exam exam.jsonl",
+        "--board model/board",
+        "--log a --stop-file a",
+    ],
+)
+def test_watch_that_would_write_over_an_input(line, here, capsys):
+    (here / "run" / "checkpoint-1").mkdir(parents=True)
+    shutil.copytree(here / "model", here / "run" / "checkpoint-1", dirs_exist_ok=True)
+    question = '{"capability": "a", "prompt": "b", "choices": ["c", "d"], "answer": 0}'
+    (here / "one.jsonl").write_text(question)  # one line, and no line break at its end
+    refuses(f"watch run --once --base model {line}", here, capsys)
+
+
 @fault("a result is to go into the base of an adapter", "refused, although nobody named the base")
 def test_output_inside_a_base(here, capsys):
     (here / "adapter").mkdir()
