@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
     *("faults/test_interruptions", "faults/test_no_room", "faults/test_damaged_files"),
     *("faults/test_odd_machines", "faults/test_odd_content", "faults/test_soak"),
+    *("faults/test_outputs", "faults/test_foreign_text", "faults/test_kept_answers"),
+    *("faults/test_servers", "project/test_lab_privacy"),
     *("project/test_lab", "models/test_hub", "models/test_fetch_faults", "study/test_sweep"),
 )
 FOLDERS = {str((ROOT / "tests" / test).parent) for test in TESTS}
