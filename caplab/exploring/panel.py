@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from caplab.exploring.atlas_bands import AtlasBands
+from caplab.exploring.cells import kept_in_cell
 from caplab.exploring.controls import (
     MIDDLE,
     WORDS,
@@ -72,19 +73,36 @@ def explorer(
     until Run is pressed.
     """
     _check(preset, budget, exam, task_exam, task, atlas)
-    subject = subject if isinstance(subject, Subject) else load(subject or "pocket")
-    setup = PanelSetup(subject, task, exam, task_exam)
+    named = subject if isinstance(subject, str) else id(subject)
+    objects = tuple(map(id, (task, exam, task_exam, atlas)))  # alive as long as their panel
+    asked = (preset, named, objects, budget, predict, live, threaded, settings)
+
+    def make() -> "Explorer":
+        setup = PanelSetup(_opened(subject), task, exam, task_exam)
+        state = _first_state(preset, setup.subject.name, budget, predict, settings)
+        threads = threads_show() if threaded is None else threaded
+        return Explorer(setup, state, atlas or _shipped(setup), live=live, threaded=threads)
+
+    return kept_in_cell(asked, make)
+
+
+def _opened(subject: Subject | str | None) -> Subject:
+    return subject if isinstance(subject, Subject) else load(subject or "pocket")
+
+
+def _first_state(
+    preset: str, subject: str, budget: float, predict: bool, settings: dict[str, Any]
+) -> State:
+    """Return what a new panel shows."""
     chosen = PRESETS[preset]
-    state = State(
+    return State(
         preset=chosen,
         recipe=chosen.recipe.change(**settings),
-        subject=subject.name,
+        subject=subject,
         budget=budget,
         predicting=predict,
         guess=MIDDLE if predict else None,
     )
-    threaded = threads_show() if threaded is None else threaded
-    return Explorer(setup, state, atlas or _shipped(setup), live=live, threaded=threaded)
 
 
 def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas: Any) -> None:

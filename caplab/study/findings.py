@@ -82,11 +82,9 @@ class Finding:
         return [f"{condition.name}: {self._written(condition)}" for condition in several]
 
     def __repr__(self) -> str:
-        lines = [f"{self.verdict}: {self.statement}", f"  measured: {self.measured}"]
-        lines += [f"    {line}" for line in self.by_condition]
-        return "\n".join(
-            [*lines, f"  advice: {self.advice}", f"  sources: {'; '.join(self.sources)}"]
-        )
+        lines = [f"{self.verdict}: {self.advice}", f"  found: {self.statement}"]
+        lines += [f"  measured: {self.measured}", *(f"    {line}" for line in self.by_condition)]
+        return "\n".join([*lines, f"  sources: {'; '.join(self.sources)}"])
 
     def _repr_html_(self) -> str:
         rows = [("advice", self.advice), ("found", self.statement), ("measured", self.measured)]
@@ -99,7 +97,12 @@ class Findings(list[Finding]):
     """Findings that show themselves as a table."""
 
     def __repr__(self) -> str:
-        lines = [f"[{f.verdict:^13}] {f.statement}\n{'':16}{f.name}: {f.measured}" for f in self]
+        # The verdict is about the advice, so the advice stands beside it.
+        lines = (
+            f"[{f.verdict:^13}] {f.advice}\n{'':16}found: {f.statement}\n"
+            f"{'':16}{f.name}: {f.measured}"
+            for f in self
+        )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

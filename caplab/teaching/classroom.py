@@ -6,7 +6,7 @@ are kept in the kernel's memory only: nothing is saved, nothing is sent.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from caplab.support.errors import (
@@ -82,7 +82,7 @@ class Guess(Front):
 
     def _widget(self) -> Any:
         said = html(f"<b>Your guess.</b> {rich_text(self.question)}")
-        answer = html()
+        answer = html("" if self.value is None else f"Noted: {_told(self.value)}.")
 
         def commit(value: Any) -> None:
             late = self.result is not None
@@ -95,14 +95,17 @@ class Guess(Front):
 
     def _asked(self, commit: Callable[[Any], None]) -> Any:
         if not self.slides:
-            return buttons([*map(_told, self.options)], lambda at: commit(self.options[at]))
+            pressed = None if self.value is None else list(self.options).index(self.value)
+            told = [*map(_told, self.options)]
+            return buttons(told, lambda at: commit(self.options[at]), pressed)
         import ipywidgets
 
         low, high = self.options
         whole = isinstance(low, int) and isinstance(high, int)
         kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
         step = 1 if whole else (high - low) / 100
-        start = (low + high) // 2 if whole else (low + high) / 2
+        middle = (low + high) // 2 if whole else (low + high) / 2
+        start = middle if self.value is None else self.value
         slider = kind(value=start, min=low, max=high, step=step, continuous_update=False)
         return ipywidgets.HBox([slider, button("This is my guess", lambda: commit(slider.value))])
 
@@ -118,6 +121,8 @@ def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
     """Ask the learner for a guess before the experiment; `reveal` shows it beside the result.
 
     `options` is a list or a range of choices; a tuple of two numbers is a slider between them.
+    Asked again before the result is known, the same question keeps the guess: a click into the cell
+    selects it, and the next Shift+Enter runs it again.
     """
     for text, what in ((question, "A question"), (key, "A key")):
         require_type(text, str, f"{what} is a string")
@@ -129,7 +134,10 @@ def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
         raise BadInput(f"{wanted}, not {short_repr(options)}. Give choices as a list.")
     if not isinstance(options, Sequence) or isinstance(options, str) or len(options) < 2:
         raise BadInput(f"A guess needs a list of at least two options, not {short_repr(options)}.")
-    _GUESSES[key] = Guess(question, options if slides else list(options))
+    asked, before = Guess(question, options if slides else list(options)), _GUESSES.get(key)
+    open_still = before is not None and before.result is None
+    if not (open_still and replace(before, value=None) == asked):  # type: ignore[type-var]
+        _GUESSES[key] = asked
     return _GUESSES[key]
 
 
@@ -170,6 +178,9 @@ def _told(value: Any) -> str:
 # ---------------------------------------------------------------- quiz
 
 
+_ANSWERED: dict[tuple[str, str], str] = {}  # by lesson and question: the last answer
+
+
 @dataclass(frozen=True)
 class Quiz(Front):
     """The questions at the end of a lesson, with feedback on every answer."""
@@ -184,6 +195,7 @@ class Quiz(Front):
         if letter not in letters:
             raise BadInput(f"The answers are {', '.join(letters)}; you gave {short_repr(letter)}.")
         given = asked.choices[letters.index(letter)]
+        _ANSWERED[self.lesson, asked.question] = letter
         return Note(RIGHT if given.right else WRONG, given.feedback)
 
     def _widget(self) -> Any:
@@ -193,6 +205,7 @@ class Quiz(Front):
         """Build one question: its text, a button for each answer, the feedback, a hint."""
         asked, said = self.questions[number - 1], html()
         letters = _letters(asked)
+        before = _ANSWERED.get((self.lesson, asked.question))
 
         def answer(at: int) -> None:
             said.value = self.answer(letters[at], number)._repr_html_()
@@ -202,7 +215,11 @@ class Quiz(Front):
 
         import ipywidgets
 
-        row = ipywidgets.HBox([buttons(letters, answer), button("Hint", help_out)])
+        pressed = None
+        if before in letters:
+            pressed = letters.index(before)
+            answer(pressed)
+        row = ipywidgets.HBox([buttons(letters, answer, pressed), button("Hint", help_out)])
         return column(html(_question_html(number, asked)), row, said)
 
     def __repr__(self) -> str:

@@ -87,13 +87,15 @@ def column(*children: Any) -> Any:
     return ipywidgets.VBox(list(children))
 
 
-def buttons(options: Sequence[str], choose: Callable[[int], object]) -> Any:
-    """Make one button per option; none is pressed at first."""
+def buttons(
+    options: Sequence[str], choose: Callable[[int], object], pressed: int | None = None
+) -> Any:
+    """Make one button per option; none is pressed at first, unless one was pressed before."""
     import ipywidgets
 
     wide = f"{max(4, 2 + 0.62 * max(map(len, options))):.1f}em"
     style = ipywidgets.ToggleButtonsStyle(button_width=wide)
-    row = ipywidgets.ToggleButtons(options=list(options), value=None, style=style)
+    row = ipywidgets.ToggleButtons(options=list(options), index=pressed, style=style)
     row.observe(lambda change: change["new"] is not None and choose(change["new"]), "index")
     return row
 

@@ -93,7 +93,7 @@ def test_missing_runs_are_no_failure():
 
 def test_findings_show_themselves(course):
     table = claims.measure_all(course)
-    assert "[    holds    ] Full fine-tuning at 1e-2 forgets more" in repr(table)
+    assert "[    holds    ] A higher learning rate forgets more.\n" in repr(table)
     assert table._repr_html_().count("<tr>") == len(claims.names()) + 1
     finding = table[0]
     assert "common experience" in repr(finding)

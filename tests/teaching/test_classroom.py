@@ -20,6 +20,7 @@ from caplab.teaching.lessons import Choice, Lesson, QuizQuestion
 def fresh(monkeypatch):
     monkeypatch.setattr(classroom, "_GUESSES", {})
     monkeypatch.setattr(classroom, "_HINTS_GIVEN", {})
+    monkeypatch.setattr(classroom, "_ANSWERED", {})
 
 
 @pytest.fixture
@@ -98,6 +99,25 @@ def test_no_event_is_a_result_too():
         assert "it did not happen" in cl.reveal("never", nothing).text
 
 
+@pytest.mark.parametrize(("options", "value"), [(["full", "LoRA"], "LoRA"), ((0.0, 1.0), 0.25)])
+def test_a_cell_run_again_keeps_the_guess(options, value):
+    cl.predict("How much?", options, key="kept").commit(value)
+    again = cl.predict("How much?", options, key="kept")
+    assert again.value == value
+    assert "Noted: " in text(again._widget())
+    (choice,) = parts(again._widget(), (ipywidgets.ToggleButtons, ipywidgets.FloatSlider))
+    assert choice.value == value
+    assert "Your guess: " in repr(cl.reveal("kept", value))
+
+
+def test_a_new_question_or_a_known_result_asks_anew():
+    cl.predict("How much?", (0.0, 1.0), key="kept").commit(0.25)
+    assert cl.predict("How many?", (0.0, 1.0), key="kept").value is None
+    cl.predict("How many?", (0.0, 1.0), key="kept").commit(0.5)
+    cl.reveal("kept", 0.5)
+    assert cl.predict("How many?", (0.0, 1.0), key="kept").value is None
+
+
 def test_a_late_guess_does_not_count():
     guess = cl.predict("?", range(4), key="k")
     cl.reveal("k", 0)
@@ -151,6 +171,14 @@ def test_a_quiz_answers_clicks(toy):
     assert "Count." in text(widget)
     buttons.value = "B"
     assert "Yes: <b>two</b> and two." in text(widget)
+
+
+def test_a_quiz_run_again_keeps_its_answers(toy):
+    cl.quiz("99").answer("A")
+    (row,) = parts(cl.quiz("99")._widget(), ipywidgets.ToggleButtons)
+    assert row.index == 0
+    assert "One too many." in text(cl.quiz("99")._widget())
+    assert "One too many." not in repr(cl.quiz("99"))
 
 
 def test_a_quizs_text_gives_nothing_away(toy):
