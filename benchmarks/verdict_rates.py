@@ -278,6 +278,62 @@ def guarded(
     yield Rate(FALSE_HELD, f"{run}: the overall row at its last look", where, last, runs)
 
 
+# ---------------------------------------------------------------- many checkpoints, many seeds
+
+
+def watches(judge: Judge, exams: int) -> Iterator[Rate]:
+    """Count the watched runs that end although no checkpoint lost more than the budget."""
+    for looks, redrawn in ((10, 1.0), (10, 0.05), (40, 1.0)):
+        part = Part(150, loss=0.05, churn=0.02)
+        yield watched(judge, one(part), looks, redrawn, max(200, exams // 10))
+
+
+def watched(judge: Judge, design: Design, looks: int, redrawn: float, runs: int) -> Rate:
+    """Count the crossings that `caplab watch` calls; at each look some groups answer anew."""
+    from caplab.watching.watch import share_of_error
+
+    (part,) = design.parts
+    drawn, crossed = draw(judge.rng, runs, part), np.zeros(runs, dtype=bool)
+    for look in range(1, looks + 1):
+        confidence = 1 - (1 - CONFIDENCE) * share_of_error(look)
+        crossed |= judge.outcome(design, [drawn], confidence).where(regressed)
+        new = judge.rng.random(drawn.shape[:2]) < redrawn
+        drawn[new] = draw(judge.rng, runs, part)[new]
+    where = f"{looks} checkpoints, {100 * redrawn:.0f} % of groups anew at each; {named(part)}"
+    what = "a loss of exactly the budget; a watch of 10 or 40 checkpoints"
+    return Rate(FALSE_REGRESSED, what, where, float(crossed.mean()), runs)
+
+
+def seeds(judge: Judge, exams: int) -> Iterator[Rate]:
+    """Count the verdicts on the mean over models of one recipe: some lose more, some less."""
+    losses = {"alike": (0.05, 0.05, 0.05), "unlike": (0.0, 0.05, 0.1), "one of five": (0.25,)}
+    losses["one of five"] += (0.0,) * 4
+    for name, each in losses.items():
+        for together in (0.0, 0.9):
+            yield from mean_of(judge, name, each, together, exams)
+
+
+def mean_of(
+    judge: Judge, name: str, losses: tuple[float, ...], together: float, exams: int
+) -> Iterator[Rate]:
+    """Draw for each fact which models lose it; `together` is how much they lose the same ones."""
+    design = one(Part(150, (len(losses),), loss=float(np.mean(losses))))
+    shape = (exams, 150)
+    fate = np.where(
+        judge.rng.random((*shape, 1)) < together,
+        judge.rng.random((*shape, 1)),
+        judge.rng.random((*shape, len(losses))),
+    )
+    drawn = np.zeros((*shape, 3), dtype=np.int8)
+    drawn[..., 0] = (fate < losses).sum(axis=-1)
+    found = judge.outcome(design, [drawn])
+    where = f"{len(losses)} models that lose {name}, together {together:g}; 150 groups, budget .05"
+    what = "the mean over several models of one recipe"
+    yield Rate(FALSE_HELD, what, where, found.share(first_held), exams)
+    said = f"a loss of exactly the budget; {what}"
+    yield Rate(FALSE_REGRESSED, said, where, found.share(regressed), exams)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a guard reads of a look to tell a crossing."""
@@ -302,7 +358,7 @@ def crosses(guard: "RegressionGuard", looks: Any) -> bool:
 
 def all_rates(judge: Judge, exams: int) -> Iterator[Rate]:
     """Measure everything that is promised."""
-    for measure in (rows_alone, no_longer_said, wholes, mixed, guards):
+    for measure in (rows_alone, no_longer_said, wholes, mixed, guards, watches, seeds):
         yield from measure(judge, exams)
 
 
@@ -329,3 +385,5 @@ def quick_rates(judge: Judge, exams: int) -> Iterator[Rate]:
     hit = Part(40, loss=0.1, budget=0.1)
     yield from _one_of_them(judge, hit, replace(hit, loss=0.0, churn=0.01), 3, exams // 2)
     yield from guarded(judge, one(Part(150, loss=0.05)), 10, 0.3, exams // 4, 1)
+    yield watched(judge, one(Part(150, loss=0.05)), 10, 0.3, exams // 4)
+    yield from mean_of(judge, "unlike", (0.0, 0.05, 0.1), 0.9, exams)

@@ -20,7 +20,7 @@ from caplab.questions.exam import Exam, Question
 from caplab.support.errors import short_repr
 from caplab.support.text import format_number, join_words
 
-__all__ = ["blind_spots", "practised", "practised_sentence", "row_texts"]
+__all__ = ["blind_spots", "practised", "practised_sentence", "row_texts", "unknown_rows"]
 
 _SHOWN = 5  # rows or questions named in one sentence
 _MOST_ROWS = 20_000  # of the training are read
@@ -29,7 +29,7 @@ _FEWEST_WORDS = 4  # of a prompt that is looked for by itself: `2+2` is everywhe
 
 def blind_spots(before: Scorecard, policy: Policy, metric: str) -> Iterator[str]:
     """Say of which rows no answers whatever could make REGRESSED, or HELD."""
-    unknown = list(_unknown(before))
+    unknown = list(unknown_rows(before))
     if unknown:
         yield (
             f"The base does not know {_some(unknown)}, or too few questions show it: a loss there "
@@ -47,7 +47,7 @@ def blind_spots(before: Scorecard, policy: Policy, metric: str) -> Iterator[str]
             yield f"Even if nothing is lost, no look can say HELD: {needed}."
 
 
-def _unknown(before: Scorecard) -> Iterator[tuple[str, str]]:
+def unknown_rows(before: Scorecard) -> Iterator[tuple[str, str]]:
     """Name the rows that guessing explains, with their level."""
     for name, _, kind, items in before.parts:
         right = sum(before.correct[n] for n in items)

@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from caplab.measuring.cache import Manner
 from caplab.measuring.compare import compare
 from caplab.measuring.policy import Policy
 from caplab.measuring.report import REGRESSED
@@ -77,6 +78,8 @@ class Watch:
     board: Path | None = None
     stop_file: Path | None = None
     command: str | None = None
+    manner: Manner = field(default_factory=Manner)
+    cache: bool = True
     say: Say = print
     looks: list[Look] = field(default_factory=list)
 
@@ -155,7 +158,9 @@ class Watch:
         diverged = False
         try:
             with self._openable(found) as folder:
-                card = replace(scorecard_of(folder, self.exam), subject=found.name)
+                manner = replace(self.manner, revision=None)  # which is the base's
+                card = scorecard_of(folder, self.exam, manner, cache=False)  # the log keeps them
+                card = replace(card, subject=found.name)
         except Diverged:
             card, diverged = replace(nothing_said(self._base()), subject=found.name), True
         except BadInput as error:
@@ -196,13 +201,16 @@ class Watch:
     def _base(self) -> Scorecard:
         """Return the base's answers; it is asked once, and its answers are in the log."""
         if self._before is None:
-            card = with_groups(scorecard_of(self.base, self.exam), self.exam)
+            card = with_groups(self._ask_base(), self.exam)
             if card.fingerprint != self.exam.fingerprint:
                 raise BadInput(f"{self.base} answered {card.exam!r}, not {self.exam.name!r}.")
             entry = {"kind": "base", "name": self.base, "card": asdict(card)}
             self._log.append(entry)
             self._before = card
         return self._before
+
+    def _ask_base(self) -> Scorecard:
+        return scorecard_of(self.base, self.exam, self.manner, cache=self.cache)
 
     def _recall(self) -> None:
         """Take from the log what was asked before, and judge it by today's policy."""
@@ -234,7 +242,7 @@ class Watch:
             return
         if stranger:
             self.say(f"{found.name} names the base {named}, which is not here: {self.base} it is.")
-        base = find_folder(self.base)
+        base = find_folder(self.base, self.manner.revision)
         with tempfile.TemporaryDirectory() as above:
             view = Path(above, found.folder.name or "model")
             view.mkdir()

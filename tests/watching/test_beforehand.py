@@ -7,6 +7,7 @@ import pytest
 import tiny
 from answers_made import card, flipped
 from datasets import Dataset, IterableDataset
+from drill import fault
 from guarded import known, model, trainer
 
 from caplab import RegressionGuard
@@ -40,6 +41,7 @@ def test_too_few_to_be_held_is_said_with_the_number(groups, said):
     assert ("overall has 71 groups and needs 72" in blind(base(capitals=groups))) == said
 
 
+@fault("an exam is too short to ever show a loss", "a guard says how long it must be")
 @pytest.mark.parametrize(("groups", "said"), [(8, True), (9, False)])
 def test_too_few_to_regress_is_said_with_the_number(groups, said):
     """All of nine groups lost exclude a loss within .30 at 95 %: .025 ** (1 / 9) is over .65."""
@@ -158,6 +160,7 @@ ROWS = {
 }
 
 
+@fault("training rows contain questions of the exam", "a guard says so before it trains")
 @pytest.mark.parametrize("form", ROWS)
 def test_all_forms_of_rows_are_read(form):
     rows = Dataset.from_list(ROWS[form] * 3)

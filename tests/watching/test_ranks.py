@@ -6,6 +6,7 @@ import pytest
 import tiny
 import two_processes
 from accelerate.utils import DistributedType
+from drill import fault
 from guarded import known, model, trainer
 
 from caplab import RegressionGuard
@@ -101,6 +102,7 @@ def check_failed(one, other):
     assert other == {"error": "RuntimeError", "said": "no room"}
 
 
+@fault("one of two processes fails while it asks", "both end, and say which one failed")
 @pytest.mark.slow
 def test_one_failure_ends_all_with_pieces(short):
     check_failed(*of(short, "fsdp_one_fails"))
@@ -118,6 +120,7 @@ def test_different_exams_are_refused_by_all(long):
         assert "process 0 asks known" in found["said"]
 
 
+@fault("one of two processes fails within a layer of FSDP", "the other does not wait for ever")
 @pytest.mark.weekly
 def test_a_failure_within_a_layer_ends_all(tmp_path):
     one, other = of(two_processes.start(["fsdp_midway"], tmp_path), "fsdp_midway")

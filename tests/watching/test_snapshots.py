@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from drill import fault
 from guarded import Keep, known, model, trainer
 from transformers import AutoModelForCausalLM, TrainerCallback
 from weights import same, weights
@@ -59,6 +60,7 @@ def thaw(plain):
 # ---------------------------------------------------------------- layers that come and go
 
 
+@fault("layers are unfrozen after a guard kept weights", "a rollback puts them back, too")
 @pytest.mark.parametrize("folder", [None, "kept"])
 def test_layers_unfrozen_later_are_put_back(tmp_path, forgetting, folder):
     """They were frozen at the snapshot, and trained since."""
@@ -95,6 +97,7 @@ def renamed(plain):
     plain.transformer.added = torch.nn.Linear(2, 2)
 
 
+@fault("a model gets other weights while it trains", "no rollback is claimed")
 @pytest.mark.parametrize("work", [longer, renamed])
 def test_another_model_cannot_be_put_back(tmp_path, forgetting, work):
     forgetting(0, 0, 30, 30)
@@ -129,6 +132,7 @@ def resumed(folder, forgetting, guard, checkpoint, wrong, *callbacks):
     return run
 
 
+@fault("a guarded run is killed, resumed and then forgets", "what stands is saved, and it raises")
 def test_without_snapshots_a_resumed_run_raises(tmp_path, forgetting, warned):
     """It was fine, was killed, and resumes beyond the budget: nothing is there to return to."""
     checkpoint = killed(tmp_path, forgetting, RegressionGuard(known(), every=2, action="rollback"))
@@ -199,6 +203,7 @@ def resealed(kept, file):
     write_sealed(kept / "snapshots.json", content)
 
 
+@fault("weights that a guard kept on disk are damaged", "refused when the run resumes")
 @pytest.mark.parametrize("what", SPOILED)
 def test_damaged_snapshots_are_refused_at_once(tmp_path, forgetting, what):
     kept = tmp_path / "kept"

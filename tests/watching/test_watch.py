@@ -11,6 +11,7 @@ from copy import deepcopy
 import pytest
 import tiny
 import torch
+from drill import fault
 from guarded import known, model
 from peft import LoraConfig, get_peft_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -39,9 +40,9 @@ def asked(monkeypatch):
     """Which folders were scored, in this order."""
     names, plain = [], watch.scorecard_of
 
-    def counted(source, exam):
+    def counted(source, exam, manner, **options):
         names.append(os.path.basename(source))
-        return plain(source, exam)
+        return plain(source, exam, manner, cache=False)
 
     monkeypatch.setattr(watch, "scorecard_of", counted)
     return names
@@ -112,6 +113,7 @@ HALVES = {
 }
 
 
+@fault("a checkpoint is written by halves", "it is not scored before it is whole")
 @pytest.mark.parametrize("half", HALVES)
 def test_half_a_checkpoint_waits(tmp_path, base, half):
     folder = written(tmp_path / "run" / "checkpoint-1")
@@ -196,6 +198,7 @@ def test_an_adapter_is_scored(tmp_path, base, asked):
     assert "known 1.00, was 1.00: HELD" in said[1]
 
 
+@fault("a checkpoint answers with NaN", "a watch calls it a crossing")
 def test_a_diverged_model_is_a_crossing(tmp_path, base):
     written(tmp_path / "run" / "checkpoint-1", float("nan"))
     seen, said = watching(tmp_path)
@@ -360,6 +363,7 @@ SPOILED = {
 }
 
 
+@fault("a line of a watch's log is changed, taken out or put in", "refused, and left as it is")
 @pytest.mark.parametrize("how", SPOILED)
 def test_a_spoiled_log_is_refused(tmp_path, base, how):
     log = logged(tmp_path)
