@@ -31,7 +31,10 @@ def check_00_2(sizes: Any) -> str:
     """Try the function on a small exam, and recognise other counts."""
     expect(callable(sizes), "Give the function itself: `sizes`, without brackets after it.")
     names = ("capitals", "sounds", "sounds")
-    questions = tuple(Question(name, "What?", ("yes", "no"), 0) for name in names)
+    asked = ("What?", "Who barks?", "Who sings?")
+    questions = tuple(
+        Question(name, prompt, ("yes", "no"), 0) for name, prompt in zip(names, asked, strict=True)
+    )
     found = filled(sizes(Exam(questions)))
     expect(found != 3, "That is the whole exam. Count each capability on its own.")
     expect(
