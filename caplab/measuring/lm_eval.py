@@ -124,11 +124,12 @@ def _sample(number: int, question: Question, card: Scorecard, index: int) -> Row
     """Turn one answer into a line as the harness writes it."""
     if question.expect:
         return _spoken_sample(number, question, card, index)
-    pairs = [{"arg_0": question.prompt, "arg_1": f" {choice}"} for choice in question.choices]
+    space = "" if question.joined else " "
+    pairs = [{"arg_0": question.asked, "arg_1": f"{space}{each}"} for each in question.choices]
     nats = [[str(value), "False"] for value in card.loglikelihoods[index]]
     return {
         "doc_id": number,
-        "doc": {"prompt": question.prompt, "choices": question.choices, "group": question.group},
+        "doc": {"prompt": question.asked, "choices": question.choices, "group": question.group},
         "target": str(question.answer),
         "arguments": {f"gen_args_{n}": pair for n, pair in enumerate(pairs)},
         "resps": [[pair] for pair in nats],

@@ -16,7 +16,7 @@ from caplab.measuring.lm_eval import (
     write_samples,
 )
 from caplab.measuring.score import score
-from caplab.questions.exam import Exam
+from caplab.questions.exam import Exam, Question
 from caplab.support.errors import BadInput
 
 DATE = "2026-11-21T11-30-00.123456"
@@ -319,3 +319,20 @@ def test_empty_or_missing_files_are_refused(tmp_path):
         scorecard_from_lm_eval(tmp_path / "nothing.jsonl")
     with pytest.raises(BadInput, match="is empty"):
         scorecard_from_lm_eval(write(tmp_path / "empty.jsonl", []))
+
+
+def test_conversations_and_joined_choices_are_written(tmp_path):
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Up or down?"}]
+    asked = (
+        Question("talk", messages=talk, choices=("up", "down"), answer=0),
+        Question("code", "x =", ("1", "2"), 1, joined=True),
+    )
+    exam = Exam(asked)
+    card = score(tiny.subject(), exam)
+    write_samples(tmp_path / "org__mine", exam, card)
+    found = scorecard_from_lm_eval(tmp_path / "org__mine")
+    assert sorted(found.loglikelihoods) == sorted(card.loglikelihoods)
+    first = json.loads(next((tmp_path / "org__mine").glob("samples_talk*")).read_text())
+    assert first["arguments"]["gen_args_1"] == {"arg_0": "Up or down?", "arg_1": " down"}
+    second = json.loads(next((tmp_path / "org__mine").glob("samples_code*")).read_text())
+    assert second["arguments"]["gen_args_1"] == {"arg_0": "x =", "arg_1": "2"}
