@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from caplab.measuring.policy import ADVISORY, MUST_KEEP
+from caplab.measuring.policy import ADVISORY, MUST_KEEP, TIERS
 from caplab.questions.exam import OVERALL
 from caplab.support.colours import VERDICTS, WHITE
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure, short_repr
@@ -17,6 +17,7 @@ from caplab.support.files import read_sealed, write_sealed
 from caplab.support.safe_text import html_text, line_text
 from caplab.support.tables import text_table
 from caplab.support.text import format_number, format_signed, join_words
+from caplab.support.typed import from_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["HELD", "REGRESSED", "UNDERPOWERED", "Report", "Row"]
 
 REGRESSED, HELD, UNDERPOWERED = "REGRESSED", "HELD", "UNDERPOWERED"
+KINDS = ("chosen", "said")
 _FORMAT = "caplab report 2"
 _OLD_FORMAT = "caplab report 1"
 _MOST_ROWS = 200  # in a table that people read; what is saved has all of them
@@ -261,7 +263,24 @@ class Report:
                 )
             if found != _FORMAT:
                 raise BadInput(f"{os.fspath(path)} is not a report of this version of caplab.")
-            return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+            report = from_fields(cls, data)
+            report._check()
+            return report
+
+    def _check(self) -> None:
+        """Refuse rows from which no verdict could follow."""
+        if not any(row.is_overall for row in self.rows):
+            raise BadInput("it has no row over all questions")
+        for name, share in (("budget", self.budget), ("confidence", self.confidence)):
+            if not 0 <= share <= 1:
+                raise BadInput(f"its {name} is {short_repr(share)}, not a share of 1")
+        for row in self.rows:
+            for value, known in ((row.verdict, VERDICTS), (row.tier, TIERS), (row.kind, KINDS)):
+                if value not in known:
+                    raise BadInput(f"its row {row.name!r} is {value!r}, not {' or '.join(known)}")
+            shares = (row.before, row.after, row.budget, row.p_value)
+            if any(number != number for number in asdict(row).values()) or min(shares) < 0:
+                raise BadInput(f"its row {short_repr(row.name)} has numbers that cannot be")
 
     def __repr__(self) -> str:
         table = text_table([_COLUMNS, *map(self._cells, self.worst(_MOST_ROWS))], _WORDS)

@@ -18,6 +18,7 @@ from caplab.support.errors import (
 )
 from caplab.support.files import read_sealed, write_sealed
 from caplab.support.safe_text import html_text, line_text
+from caplab.support.text import has_lone_surrogate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,20 +30,40 @@ _READABLE = (1, 2, 3)
 _ASKED = ("plain", "chat", "mixed")
 
 
+_ROUNDING = 1e-6  # nats by which a sum of logarithms may exceed 0
+_LARGEST = 2**53  # beyond, a float cannot hold a whole number
+
+
 def _is_nats(value: Any) -> bool:
-    """Tell a log-likelihood; NaN is what a diverged model gives, and `compare` says so."""
+    """Tell a number of nats; NaN is what a diverged model gives, and `compare` says so."""
     return value != value or not math.isnan(as_number(value))
 
 
+def _is_loglikelihood(value: Any) -> bool:
+    """Tell a log-likelihood: nothing is more likely than certain, which is 0 nats."""
+    return _is_nats(value) and not as_number(value) > _ROUNDING
+
+
+def _is_small_count(value: Any) -> bool:
+    return is_count(value) and value < _LARGEST
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not has_lone_surrogate(value)
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {  # what a scorecard's columns hold
-    "capability": lambda name: isinstance(name, str),
-    "answer": is_count,
-    "loglikelihoods": lambda row: isinstance(row, tuple) and all(map(_is_nats, row)),
-    "characters": lambda row: isinstance(row, tuple) and all(map(is_count, row)),
+    "capability": lambda name: _is_text(name) and name.strip() != "",
+    "answer": _is_small_count,
+    "loglikelihoods": lambda row: isinstance(row, tuple) and all(map(_is_loglikelihood, row)),
+    "characters": lambda row: isinstance(row, tuple) and all(map(_is_small_count, row)),
     "text_losses": lambda pair: (
-        isinstance(pair, tuple) and len(pair) == 2 and _is_nats(pair[0]) and is_count(pair[1])
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and _is_loglikelihood(-pair[0] if _is_nats(pair[0]) else None)
+        and _is_small_count(pair[1])
     ),
-    "group": lambda name: name is None or isinstance(name, str),
+    "group": lambda name: name is None or _is_text(name),
     "said": lambda answer: isinstance(answer, str),
 }
 
@@ -250,7 +271,7 @@ class Scorecard:
         )
 
     def __repr__(self) -> str:
-        rows = [(line_text(name, 80), *rest) for name, *rest in self._rows()]
+        rows = [(line_text(row[0], 80), *row[1:]) for row in self._rows()]
         width = max(len(name) for name in ("capability", *(row[0] for row in rows)))
         lines = [
             line_text(f"Scorecard: {self.subject} on {self.exam}", 300),

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,10 +14,11 @@ from caplab.models.load import load_trained
 from caplab.models.subject import Subject
 from caplab.models.weights import merged_copy
 from caplab.questions.exam import Exam
-from caplab.support.errors import BadInput, explaining_failure
+from caplab.support.errors import BadInput, explaining_failure, short_repr
 from caplab.support.files import as_path, draft_inside, make_folder, read_sealed, write_sealed
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import html_text, line_text
+from caplab.support.typed import checked_fields, from_fields
 from caplab.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -162,13 +163,13 @@ class Run:
         if "before" not in cards:
             raise BadInput(f"{str(path)!r} holds no complete run: there is no before.json in it.")
         with explaining_failure(f"{path / 'run.json'} is not a run of this version of caplab"):
-            return cls(
-                recipe=Recipe.from_json(json.dumps(facts.pop("recipe"))),
-                points=[Point(**point) for point in facts.pop("points")],
-                cards=cards,
-                subject=load_trained(path / "weights") if (path / "weights").is_dir() else None,
-                **facts,
-            )
+            recipe = Recipe.from_json(json.dumps(facts.pop("recipe", None)))
+            points = [from_fields(Point, point) for point in _listed(facts.pop("points", None))]
+            plain = checked_fields(cls, facts, only=frozenset(_PLAIN))
+            _check_points(points)
+            weights = path / "weights"
+            subject = load_trained(weights) if weights.is_dir() else None
+            return cls(recipe=recipe, points=points, cards=cards, subject=subject, **plain)
 
     # ---------------------------------------------------------------- in words
 
@@ -204,6 +205,23 @@ class Run:
 _CARDS = ("before", "before_task", "final", "final_task")
 _APART = ("recipe", "points", "subject", "exam", "task_exam", "cards")  # not plain JSON
 _PLAIN = [field.name for field in fields(Run) if field.name not in _APART]
+
+
+def _listed(points: Any) -> list[Any]:
+    """Refuse a run without points."""
+    if not isinstance(points, list) or not points:
+        raise BadInput(f"its points are {short_repr(points)}, not a list of at least one")
+    return points
+
+
+def _check_points(points: Sequence[Point]) -> None:
+    """Refuse points that no run can have."""
+    for point in points:
+        shares = (point.task_accuracy, point.classics_accuracy, *point.by_capability.values())
+        if point.step < 0 or any(share is not None and not 0 <= share <= 1 for share in shares):
+            raise BadInput(
+                f"its point after {short_repr(point.step)} steps has values that cannot be"
+            )
 
 
 def _complete(model: Any) -> Any:

@@ -15,7 +15,7 @@ def card(margins, said=None, sizes=CLASSICS, subject="pocket", fingerprint="f00d
     answer = tuple(item % 4 for item in range(len(margins)))
     rows = []
     for margin, right, at in zip(margins, said, answer, strict=True):
-        row = [right - margin - step for step in (0.0, 0.5, 1.0)]
+        row = [right + _preferred(-margin - step, -right) for step in (0.0, 0.5, 1.0)]
         rows.append(tuple(map(float, (*row[:at], right, *row[at:]))))
     return Scorecard(
         subject=subject,
@@ -27,6 +27,11 @@ def card(margins, said=None, sizes=CLASSICS, subject="pocket", fingerprint="f00d
         characters=((5, 5, 5, 5),) * len(margins),
         group=tuple(group),
     )
+
+
+def _preferred(odds, room):
+    """Nothing is likelier than certain: what is preferred to the right answer comes close to it."""
+    return odds if odds <= 0 else room * odds / (odds + room)
 
 
 def spoken(right, sizes, **more):
