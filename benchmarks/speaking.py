@@ -33,7 +33,8 @@ def spoken(exam: cl.Exam, count: int, tokens: int) -> list[Question]:
     made = []
     for asked in exam.questions:
         rules = asked.expect or {"contains": [asked.choices[asked.answer or 0]]}
-        made.append(Question(asked.capability, asked.asked, expect=rules, max_new_tokens=tokens))
+        prompt = {"messages": asked.messages} if asked.messages else {"prompt": asked.prompt}
+        made.append(Question(asked.capability, expect=rules, max_new_tokens=tokens, **prompt))
     return [made[n * len(made) // count] for n in range(count)]
 
 

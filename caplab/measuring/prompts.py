@@ -70,7 +70,9 @@ def read_prompts(subject: Subject, prompts: Sequence[list[int]], room: int) -> P
     longest = max(map(len, prompts))
     # The token that is to be predicted is not known yet: any stands for it.
     readings = (Reading([*prompt, 0], len(prompt), n) for n, prompt in enumerate(prompts))
-    trees = sorted(pack(readings, sharing=True), key=lambda tree: -len(tree.tokens))
+    # Attention costs a tree's length, the layers the model's width: a wide one reads longer trees.
+    width = subject.model.config.get_text_config().hidden_size
+    trees = sorted(pack(readings, True, max(128, width)), key=lambda tree: -len(tree.tokens))
     parts = []
     while trees:
         most = _TOKENS.get(subject.device.type, 1024)
