@@ -19,7 +19,9 @@ from caplab.support.quiet import quiet
 from caplab.training.recipe import Recipe
 from caplab.training.task_rows import open_task, tokens
 from caplab.training.trainer import make_trainer
-from caplab.watching.guard import RegressionGuard, _Snapshot
+from caplab.watching.guard import RegressionGuard
+from caplab.watching.ranks import Ranks
+from caplab.watching.snapshots import Snapshots
 
 EVERY = (50, 20, 10, 5)
 
@@ -47,10 +49,11 @@ def unchanged(subject: cl.Subject, recipe: Recipe) -> bool:
 def parts(subject: cl.Subject, rounds: int) -> dict[str, float]:
     """Time the three parts of a look: the exam, the comparison, the weights kept for a rollback."""
     before = cl.score(subject, cl.exam())
+    kept = Snapshots(subject.model, Ranks(subject.model), "", None)
     calls = {
         "score": lambda: cl.score(subject, cl.exam()),
         "compare": lambda: cl.compare(before, before),
-        "snapshot": lambda: _Snapshot.take(subject.model, 0, 0.0),
+        "snapshot": lambda: kept.keep(0, 0.0, good=True),
     }
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

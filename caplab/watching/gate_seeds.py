@@ -20,7 +20,7 @@ from caplab.measuring.cache import Manner
 from caplab.measuring.compare import compare
 from caplab.measuring.lost import Lost
 from caplab.measuring.policy import Policy
-from caplab.measuring.report import HELD, REGRESSED, UNDERPOWERED, Report, Row
+from caplab.measuring.report import REGRESSED, UNDERPOWERED, Report, Row
 from caplab.measuring.scorecard import Scorecard
 from caplab.questions.exam import Exam
 from caplab.support.errors import BadInput
@@ -188,7 +188,7 @@ def _known(rows: Iterable[Row], before: Scorecard) -> Iterator[Row]:
     """Let no row be HELD that the base does not know: asked of three models, it only seems to."""
     unknown = dict(unknown_rows(before))
     for row in rows:
-        if row.name in unknown and row.verdict == HELD:
+        if row.name in unknown and row.verdict != REGRESSED:
             note = f"the base does not know {unknown[row.name]}: nothing to lose"
             row = replace(row, verdict=UNDERPOWERED, note=note, more_groups=None)
         yield row

@@ -75,7 +75,7 @@ def test_what_the_base_guessed_stays_unknown():
     exam = exam_of({"capitals": 150, "luck": 5})
     base = answers(exam, wrong=range(150, 153))  # 2 of 5 right, chance .25
     report = compare_seeds(
-        base, models(*[range(150, 153)] * 12, exam=exam), policy=Policy(budget=0.4)
+        base, models(*[range(150, 153)] * 12, exam=exam), policy=Policy(budget=0.6)
     )
     assert report["luck"].verdict == "UNDERPOWERED"
     assert "does not know luck" in report["luck"].note
