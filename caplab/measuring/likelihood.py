@@ -27,6 +27,7 @@ from caplab.measuring.trees import Batch, Reading, Row, families, pack, tree_mas
 from caplab.models.chat import as_asked, encode
 from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.support.errors import BadInput
+from caplab.support.safe_text import line_text
 
 if TYPE_CHECKING:
     from caplab.questions.exam import Exam, Question
@@ -104,7 +105,7 @@ def _surprises(subject: Subject, plan: Plan, progress: bool) -> Iterator[Tensor]
     sharing = reads_trees(subject.model)
     hidden = not progress or threading.current_thread() is not threading.main_thread()
     total = sum(len(batch.tokens) for batch in plan.batches)
-    name = f"Scoring {subject.name}"
+    name = line_text(f"Scoring {subject.name}", 60)
     with tqdm(total=total, desc=name, delay=2, leave=False, disable=hidden or None) as bar:
         for beginning, batches in groupby(plan.batches, lambda batch: batch.beginning):
             read = _begin(subject.model, beginning)

@@ -20,6 +20,7 @@ from caplab.models.chat import as_asked
 from caplab.questions.exam import Exam, Question, Text
 from caplab.support.endpoint import Endpoint, Refused
 from caplab.support.errors import BadInput, as_number, is_count, require_type, short_repr
+from caplab.support.safe_text import line_text
 
 __all__ = ["MAX_NEW_TOKENS", "score_server"]
 
@@ -73,7 +74,7 @@ class _Asking:
 
     def __init__(self, served: "_Served", total: int, at_once: int, progress: bool) -> None:
         hidden = not progress or threading.current_thread() is not threading.main_thread()
-        name = f"Asking {served.model}"
+        name = line_text(f"Asking {served.model}", 60)
         self._bar = tqdm(total=total, desc=name, delay=2, leave=False, disable=hidden or None)
         self._pool = ThreadPoolExecutor(at_once)
         self._endpoint = served.endpoint

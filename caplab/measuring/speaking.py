@@ -24,6 +24,7 @@ from caplab.models.weights import in_pieces
 from caplab.questions.question import Question
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import line_text
 
 __all__ = ["MAX_NEW_TOKENS", "speak"]
 
@@ -67,7 +68,7 @@ def speak(
     hidden = not progress or threading.current_thread() is not threading.main_thread()
     bar = tqdm(
         total=len(rows),
-        desc=f"Listening to {subject.name}",
+        desc=line_text(f"Listening to {subject.name}", 60),
         delay=2,
         leave=False,
         disable=hidden or None,

@@ -14,6 +14,7 @@ from typing import Any
 from caplab.models.folder import ADAPTER
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import line_text
 
 __all__ = ["apply_adapter", "embedding_rows", "merges"]
 
@@ -39,7 +40,8 @@ def apply_adapter(model: Any, folder: Path, name: str, *, idle: bool = False) ->
         _check_effect(weights, name)
     if taken := {key: right for key, right in names.items() if key != right}:
         key, right = next(iter(taken.items()))
-        print(f"{name}: {len(taken)} weights go by other names: {key} is {right}.", file=sys.stderr)
+        said = f"{name}: {len(taken)} weights go by other names: {key} is {right}."
+        print(line_text(said), file=sys.stderr)
     with TemporaryDirectory() as renamed:
         if taken:
             folder = _renamed(folder, weights, names, Path(renamed))

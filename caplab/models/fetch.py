@@ -25,6 +25,7 @@ from caplab.models.folder import SMOLLM2, check_folder
 from caplab.support.errors import BadInput, explaining_failure, within_memory
 from caplab.support.files import as_path, make_folder
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import line_text
 
 __all__ = ["FULL_NAME", "cache_folder", "fetch", "fetched_folder"]
 
@@ -320,4 +321,4 @@ def _copy_tokenizer(source: Path, folder: Path, **how: Any) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(line_text(line), file=sys.stderr, flush=True)

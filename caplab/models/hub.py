@@ -13,6 +13,7 @@ from caplab.models.fetch import fetch, fetched_folder
 from caplab.models.folder import ADAPTER, SMOLLM2, check_adapter, check_folder, refuse_pickles
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure
 from caplab.support.files import as_path
+from caplab.support.safe_text import line_text
 
 __all__ = ["KNOWN", "find_folder", "local_folder"]
 
@@ -125,7 +126,7 @@ def _download(name: str, revision: str | None) -> Path:
         )
     size = sum(facts.size for facts in wanted.values() if isinstance(facts.size, int))
     _check_room(size, name)
-    print(f"Downloading {name}: {size / 1e6:,.0f} MB, once.", file=sys.stderr)
+    print(line_text(f"Downloading {name}: {size / 1e6:,.0f} MB, once."), file=sys.stderr)
     with explaining_failure(
         f"The download of {name} stopped. Load it again: the files that arrived are kept"
     ):

@@ -35,6 +35,7 @@ from caplab.study.workers import (
 )
 from caplab.support import __version__
 from caplab.support.files import as_path
+from caplab.support.safe_text import line_text
 from caplab.training.recipe import Recipe
 
 __all__ = ["SweepEstimate", "estimate_sweep", "sweep"]
@@ -117,7 +118,8 @@ def _fill(
         except KeyboardInterrupt:
             where = f"are kept in {runs.folder.parent}; the same call goes on from there"
             advice = where if kept else "were made and none is kept: give a folder as store"
-            print(f"Stopped: {bar.n} of {bar.total} runs {advice}.", file=sys.stderr)
+            stopped = f"Stopped: {bar.n} of {bar.total} runs {advice}."
+            print(line_text(stopped), file=sys.stderr)
             raise
     return workers.failed
 

@@ -17,6 +17,7 @@ from caplab.models.subject import Subject, measuring
 from caplab.questions.world import task
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
+from caplab.support.safe_text import log_text
 
 __all__ = ["MemoryTrial", "chance_of_end", "in_little_memory", "symptom", "train", "trainer"]
 
@@ -33,7 +34,7 @@ def symptom() -> Iterator[None]:
         with quiet():
             yield
     except Exception as error:
-        print(textwrap.fill(_last_line(type(error).__name__, str(error)), 79))
+        print(log_text(textwrap.fill(_last_line(type(error).__name__, str(error)), 79)))
     else:
         print("No error.")
 

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from caplab.models.subject import Subject, measuring
 from caplab.questions.exam import Exam
+from caplab.support.safe_text import log_text
 from caplab.support.text import format_duration
 from caplab.training.recipe import Recipe
 
@@ -65,7 +66,7 @@ def announce_estimate(subject: Subject, recipe: Recipe, rows: Dataset, *exams: E
     if subject.parameters >= BIG:
         estimate = estimate_run(subject, recipe, rows, *exams)
         if estimate.seconds >= LONG or not estimate.fits:
-            print(estimate.sentence, flush=True)
+            print(log_text(estimate.sentence), flush=True)
 
 
 def estimate_run(
