@@ -15,6 +15,8 @@ TESTS = (
     *("faults/test_odd_machines", "faults/test_odd_content", "faults/test_soak"),
     *("faults/test_outputs", "faults/test_foreign_text", "faults/test_kept_answers"),
     *("faults/test_servers", "project/test_lab_privacy"),
+    *("faults/test_watched_runs", "watching/test_snapshots", "watching/test_ranks"),
+    *("watching/test_watch", "watching/test_beforehand"),
     *("project/test_lab", "models/test_hub", "models/test_fetch_faults", "study/test_sweep"),
 )
 FOLDERS = {str((ROOT / "tests" / test).parent) for test in TESTS}
@@ -54,8 +56,8 @@ that was given and what to do. The model is unchanged afterwards, and the next c
 - A disk or memory that returns wrong bits while a model trains. Only the loss may show it.
 - Windows and macOS: the tests that limit memory, fill the disk, kill or slow a process run only on
   Linux.
-- Several GPUs: `fine_tune` uses one device. The guard works under data parallelism; a test shows it
-  with two processes on a CPU.
+- Several GPUs: `fine_tune` uses one device. The guard works under DDP and FSDP2; tests show it with
+  two processes on a CPU. DeepSpeed is not installed in the tests.
 """
 
 
