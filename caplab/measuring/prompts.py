@@ -26,26 +26,29 @@ class Prompts(NamedTuple):
     lengths: Tensor  # (prompts, 1)
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values with room for the answers: a new token is written, and no other is copied."""
 
     def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self.whole = [nn.functional.pad(each, (0, 0, 0, room)) for each in (keys, values)]
         self._show(keys.shape[-2])
 
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (each[:, :, :length] for each in self.whole)
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        keys, values = (each[:, :, :length] for each in self.whole)
+        self.keys, self.values = keys, values
+        return keys, values
 
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Write what comes next, and return all that was written."""
         start = self.get_seq_length()
-        end = start + keys.shape[-2]
-        for whole, new in zip(self.whole, (keys, values), strict=True):
+        end = start + key_states.shape[-2]
+        for whole, new in zip(self.whole, (key_states, value_states), strict=True):
             whole[:, :, start:end] = new
-        self._show(end)
-        return self.keys, self.values
+        return self._show(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some of the rows."""
