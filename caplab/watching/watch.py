@@ -35,6 +35,7 @@ from caplab.models.subject import Diverged
 from caplab.questions.exam import Exam
 from caplab.support.errors import BadInput, as_number, explaining_failure, short_repr
 from caplab.support.files import as_path, write_atomically
+from caplab.support.safe_text import log_text
 from caplab.watching.checkpoints import SETTLED, Checkpoint, Finder
 from caplab.watching.gate import EXIT_CODES, FAILED, scorecard_of, with_groups
 from caplab.watching.looks import Check, nothing_said
@@ -144,9 +145,9 @@ class Watch:
             return EXIT_CODES[REGRESSED]
         for problem in dict.fromkeys([*self._finder.problems, self._finder.shards()]):
             if problem:
-                self.say(f"Not scored: {problem}")
+                self._tell(f"Not scored: {problem}")
         if not self.looks:
-            self.say(f"{self._finder.run} holds no whole checkpoint.")
+            self._tell(f"{self._finder.run} holds no whole checkpoint.")
             return FAILED
         return EXIT_CODES[self.looks[-1].check.verdict]
 
@@ -166,7 +167,7 @@ class Watch:
         except BadInput as error:
             self._failed.add((found.name, found.files))
             if found.folder.is_dir():  # else it was deleted while it was read
-                self.say(f"{found.name} cannot be scored: {error}")
+                self._tell(f"{found.name} cannot be scored: {error}")
             return
         seconds = time.perf_counter() - start
         self._judge(found, card, found.step, seconds, diverged)
@@ -187,7 +188,7 @@ class Watch:
             }
         )
         self._show(check)
-        self.say(look.sentence)
+        self._tell(look.sentence)
 
     def _judge(
         self, found: Checkpoint, card: Scorecard, step: int, seconds: float, diverged: bool
@@ -225,8 +226,8 @@ class Watch:
                 found = Checkpoint(entry["name"], self._finder.run / entry["name"], files)
                 self._judge(found, card, *(entry[n] for n in ("step", "seconds", "diverged")))
         if self.looks:
-            self.say(f"{len(self.looks)} known from the log; the latest:")
-            self.say(self.looks[-1].sentence)
+            self._tell(f"{len(self.looks)} known from the log; the latest:")
+            self._tell(self.looks[-1].sentence)
         self._base()
 
     @contextmanager
@@ -241,7 +242,9 @@ class Watch:
             yield found.folder
             return
         if stranger:
-            self.say(f"{found.name} names the base {named}, which is not here: {self.base} it is.")
+            self._tell(
+                f"{found.name} names the base {named}, which is not here: {self.base} it is."
+            )
         base = find_folder(self.base, self.manner.revision)
         with tempfile.TemporaryDirectory() as above:
             view = Path(above, found.folder.name or "model")
@@ -257,6 +260,10 @@ class Watch:
 
     # ------------------------------------------------------------ who is told
 
+    def _tell(self, line: str) -> None:
+        """Say a line; names of folders may hold what a terminal or a log would obey."""
+        self.say(log_text(line))
+
     def _show(self, check: Check) -> None:
         """Write the values where TensorBoard shows them, as the guard names them."""
         if self.board is not None:
@@ -268,7 +275,7 @@ class Watch:
 
     def _act(self, look: Look) -> None:
         """Write the stop file and call the command; the exit code comes by itself."""
-        self.say(f"{look.found.name} crossed the budget.")
+        self._tell(f"{look.found.name} crossed the budget.")
         if self.stop_file:
             write_atomically(self.stop_file, f"{look.sentence}\n")
         if self._words:
@@ -277,7 +284,7 @@ class Watch:
             told = {f"CAPLAB_{name}": text.replace("\0", "") for name, text in told.items()}
             ended = subprocess.run(self._words, env=os.environ | told, check=False)
             if ended.returncode:
-                self.say(f"{self._words[0]} ended with exit code {ended.returncode}.")
+                self._tell(f"{self._words[0]} ended with exit code {ended.returncode}.")
 
 
 def default_board(run: Path) -> Path | None:

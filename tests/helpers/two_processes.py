@@ -39,17 +39,20 @@ def start(names, folder, **environment):
 # ---------------------------------------------------------------- inside a process
 
 
-def cut(plain):
+def cut(plain, half=False):
     """Cut a model's weights up among the processes, each layer by itself."""
+    import torch
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh("cpu", (2,))
-    layers = getattr(plain, "transformer", None) or plain.model
+    how = {"mesh": init_device_mesh("cpu", (2,))}
+    how |= {"mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32)} if half else {}
+    inside = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
+    layers = getattr(inside, "transformer", None) or inside.model
     for layer in getattr(layers, "h", None) or layers.layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(plain, mesh=mesh)
-    plain._is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it
+        fully_shard(layer, **how)
+    fully_shard(plain, **how)
+    inside._is_distributed_loading_by_transformers = True  # so that the Trainer does not wrap it
     return plain
 
 
@@ -128,16 +131,19 @@ def watched(folder, kind, pieces):
     }
 
 
-def rolled_back(folder, pieces, snapshots=None):
+def rolled_back(folder, pieces, snapshots=None, lora=False, half=False):
     """Forget for sure, and go back to where it began."""
     import torch
     from guarded import known, model
 
     from caplab import RegressionGuard
 
-    start = whole(model())
+    torch.manual_seed(0)
+    start = whole(model(lora))
+    torch.manual_seed(0)
+    of = cut(model(lora), half) if pieces else model(lora)
     guard = RegressionGuard(known(), every=2, action="rollback", snapshots=snapshots)
-    run = train(folder, guard, of=cut(model()) if pieces else model(), max_steps=20)
+    run = train(folder, guard, of=of, max_steps=20)
     found = {"restored": guard.restored_step, "steps": run.state.global_step}
     return found | {"as before": torch.equal(whole(run.model), start)}
 
@@ -161,6 +167,14 @@ def scenario_ddp_rollback(folder):
 
 def scenario_fsdp_rollback(folder):
     return rolled_back(folder, pieces=True)
+
+
+def scenario_fsdp_rollback_lora(folder):
+    return rolled_back(folder, pieces=True, lora=True)
+
+
+def scenario_fsdp_rollback_half(folder):
+    return rolled_back(folder, pieces=True, half=True)
 
 
 def scenario_fsdp_rollback_on_disk(folder):

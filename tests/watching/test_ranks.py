@@ -17,6 +17,7 @@ from caplab.watching import ranks
 
 SHORT = ["ddp", "fsdp", "fsdp_rollback", "fsdp_one_fails", "tensor_parallel"]
 LONG = ["fsdp_one_by_one", "ddp_rollback", "ddp_one_fails", "two_exams", "one_question", "fsdp_1"]
+LONG += ["fsdp_rollback_lora", "fsdp_rollback_half"]
 LONG += ["diverged", "fsdp_cannot", "fsdp_rollback_on_disk", "ddp_rollback_on_disk"]
 
 
@@ -70,8 +71,10 @@ def test_pieces_roll_back_together(short):
 
 
 @pytest.mark.weekly
-def test_copies_roll_back_together(long):
-    assert of(long, "ddp_rollback") == ({"restored": 0, "steps": 4, "as before": True},) * 2
+@pytest.mark.parametrize("name", ["ddp_rollback", "fsdp_rollback_lora", "fsdp_rollback_half"])
+def test_other_layouts_roll_back_together(long, name):
+    """Copies; an adapter in pieces; pieces that are read in half precision."""
+    assert of(long, name) == ({"restored": 0, "steps": 4, "as before": True},) * 2
 
 
 @pytest.mark.weekly

@@ -424,6 +424,14 @@ def test_ctrl_c_ends_it_cleanly(tmp_path, base):
     assert (tmp_path / "run" / "caplab-watch.jsonl").read_bytes().count(b"\n") == 2
 
 
+def test_names_cannot_command_a_log(tmp_path, base):
+    written(tmp_path / "run" / "\x1b[2J##[error]checkpoint-1", 1.0)
+    seen, said = watching(tmp_path)
+    assert seen.once() == 1
+    assert said
+    assert not any("\x1b" in line or "##[" in line for line in said)
+
+
 # ---------------------------------------------------------------- many looks
 
 
