@@ -4,13 +4,17 @@ A template is a program that came with a model. It runs in a sandbox of transfor
 a limited time. What it refuses is one sentence, and what it would leave out silently is refused.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import psutil
 
 from caplab.support.errors import BadInput, explaining_failure, short_repr
 from caplab.support.text import has_lone_surrogate
@@ -33,6 +37,12 @@ __all__ = [
 
 Message: TypeAlias = Mapping[str, Any]
 _SECONDS = 5.0  # that a template may run for one conversation
+_SOON = 0.05  # seconds after which its memory is watched
+_MEMORY = 2**30  # bytes that it may take
+_MUCH = "took more than 1 GB of memory"
+_LARGEST_NUMBER = 10_000_000  # in a template's text
+_WIDE = re.compile(r"[%:]\D{0,3}\d{7,}")  # a format of so many characters
+_MARKS = re.compile(r"{%[-+]?\s*(end)?generation\s*[-+]?%}")  # of transformers alone
 _MOST_ADDED = 1_000_000  # characters that a template may add to a conversation
 _MARK = "caplab-marks-this-spot"  # stands for a turn, to find what the template writes around it
 
@@ -166,6 +176,8 @@ def render(
     `asking` ends it where the model's answer begins.
     """
     given: list[dict[str, Any]] = [dict(message) for message in messages]
+    for text in _templates(template or tokenizer.chat_template):
+        _check_numbers(text, name)
     ending = {
         "add_generation_prompt": asking and not _continues(messages),
         "continue_final_message": asking and _continues(messages),
@@ -223,30 +235,66 @@ class _TooLong(BaseException):
     """End a template that runs for too long; nothing on the way takes it for an error."""
 
 
+class _TooLarge(BaseException):
+    """End a template that takes too much memory."""
+
+
 @contextmanager
 def time_limit(name: str) -> Iterator[None]:
-    """Let the templates in this block run for a few seconds at most.
+    """Let the templates in this block run for a few seconds at most, within some memory.
 
     A template is compiled to Python: a trace function is called at each of its lines, and ends it.
     """
-    deadline = monotonic() + _SECONDS
+    start, process = monotonic(), psutil.Process()
+    memory = process.memory_info().rss
 
     def watch(frame: FrameType, _event: str, _value: Any) -> Any:
-        if monotonic() > deadline:
+        spent = monotonic() - start
+        if spent > _SECONDS:
             raise _TooLong
+        # Asked late, because it takes a while, and a sound template is done long before.
+        if spent > _SOON and process.memory_info().rss - memory > _MEMORY:
+            raise _TooLarge
         return watch if frame.f_code.co_filename == "<template>" else None
 
     before = sys.gettrace()
     sys.settrace(watch)
+    trouble = f"The chat template of {name} never ends: it"
     try:
         yield
-    except _TooLong:
+    except (_TooLong, _TooLarge) as error:
+        took = f"ran for {_SECONDS:g} seconds" if isinstance(error, _TooLong) else _MUCH
         raise BadInput(
-            f"The chat template of {name} never ends: it ran for {_SECONDS:g} seconds on one "
-            "conversation. Give the tokenizer another chat_template."
+            f"{trouble} {took} on one conversation. Give the tokenizer another chat_template."
         ) from None
     finally:
         sys.settrace(before)
+
+
+def _templates(given: Any) -> Iterator[str]:
+    """Yield the template, or those of a tokenizer that has several by name."""
+    yield from (each for each in (given.values() if isinstance(given, dict) else [given]) if each)
+
+
+@lru_cache(maxsize=64)
+def _check_numbers(template: str, name: str) -> None:
+    """Refuse powers, and numbers by which one step would fill the memory: nothing can end that."""
+    from jinja2 import Environment, TemplateSyntaxError, nodes
+
+    plain = _MARKS.sub("", template)
+    try:
+        tree = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True).parse(plain)
+    except TemplateSyntaxError:  # transformers says so, in its own words
+        return
+    numbers = [each.value for each in tree.find_all(nodes.Const)]
+    large: list[Any] = [n for n in numbers if isinstance(n, int) and abs(n) > _LARGEST_NUMBER]
+    large += [n for n in numbers if isinstance(n, str) and _WIDE.search(n)]
+    if next(tree.find_all(nodes.Pow), None) or large:
+        what = f"the number {short_repr(large[0])}" if large else "a power"
+        raise BadInput(
+            f"The chat template of {name} computes with {what}, by which it could fill the memory. "
+            "Give the tokenizer another chat_template."
+        )
 
 
 # ---------------------------------------------------------------- the tokenizer's part
