@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from caplab.measuring.score import score
+from caplab.measuring.score import score, verdicts
 from caplab.models.fetch import FULL_NAME, fetched_folder
 from caplab.models.load import load
-from caplab.questions.exam import exam
+from caplab.questions.exam import BUILT_IN, OVERALL, exam
 
 ROOT = Path(__file__).parents[2]
 BOTH = ("everyday", "everyday_reworded")
+SPOKEN = (*BOTH, "everyday_task")  # the shipped exams that have spoken questions
 SAID = json.loads((Path(__file__).parent / "everyday_said.json").read_text(encoding="utf-8"))
 REPLIES = (
     "",
@@ -24,6 +25,7 @@ REPLIES = (
     "Click City, then Map.",
     "Let me check your account.",
     "30 days for most items.",
+    "Click Garden, then Spare Parts.",  # right for one customer of the task
 )
 SHUFFLES = 20
 MOST = 0.1  # of a row, for answers that were not given to its questions
@@ -43,8 +45,8 @@ def answered(name):
 def rates(questions, answers):
     """Return the accuracy of each capability's spoken row."""
     rows = defaultdict(list)
-    for question, answer in zip(questions, answers, strict=True):
-        rows[question.capability].append(question.expect.meets(answer))
+    for question, right in zip(questions, verdicts(questions, answers), strict=True):
+        rows[question.capability].append(right)
     return {name: sum(right) / len(right) for name, right in rows.items()}
 
 
@@ -60,6 +62,31 @@ def test_the_exam_is_large_enough(name):
     assert sizes[0] >= 75
     assert sizes[-3] >= 150
     assert len(everyday.texts) >= 12
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_about_half_of_the_questions_are_spoken(name):
+    assert 0.45 <= len(spoken(name)) / len(exam(name)) <= 0.6
+    assert len({question.capability for question in spoken(name)}) >= 6
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_each_refusal_has_a_twin_that_is_to_be_answered(name):
+    twins = defaultdict(list)
+    for question in exam(name).subset("declining").questions:
+        twins[question.group].append(question)
+    assert len(twins) >= 75
+    for one, other in twins.values():
+        assert one.together
+        assert other.together
+        assert other.expect.example in other.asked
+        assert not one.expect.meets(other.expect.example)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_who_declines_everything_declines_nothing(name):
+    twins = exam(name).subset("declining").questions
+    assert not any(verdicts(twins, ["I'm sorry, I cannot tell you that."] * len(twins)))
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -98,7 +125,11 @@ def test_the_tool_makes_the_everyday_exams():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", BOTH)
+def test_every_exam_with_spoken_questions_is_tried():
+    assert {name for name in BUILT_IN if spoken(name)} == {*SPOKEN}
+
+
+@pytest.mark.parametrize("name", SPOKEN)
 @pytest.mark.parametrize("reply", REPLIES)
 def test_a_fixed_reply_scores_nothing(name, reply):
     questions = spoken(name)
@@ -126,9 +157,12 @@ def test_shuffled_answers_score_nothing(name):
 
 @pytest.mark.slow
 @pytest.mark.weekly
-def test_the_score_hangs_on_no_wording():
+def test_each_row_is_known_in_both_wordings():
     if not fetched_folder().is_dir():
         pytest.skip("SmolLM2 is not on this machine: run `caplab fetch smollm2` to test it")
     model = load("smollm2")
     one, other = (score(model, exam(name), progress=False) for name in BOTH)
-    assert abs(sum(one.correct) - sum(other.correct)) <= 0.05 * len(one.correct)
+    for name, capability, _, items in one.parts:
+        levels = [sum(card.correct[n] for n in items) / len(items) for card in (one, other)]
+        assert abs(levels[0] - levels[1]) <= 0.05, (name, levels)
+        assert capability == OVERALL or 0.6 <= min(levels) <= max(levels) <= 0.97, (name, levels)
