@@ -227,6 +227,21 @@ def test_a_model_that_changes_while_it_is_asked_is_not_kept(folder, monkeypatch)
     assert cache.kept_files() == [] or all(p.name == "digests.json" for p in cache.kept_files())
 
 
+def test_a_file_that_changes_while_it_is_read_has_no_digest(folder, asked, monkeypatch):
+    digest = cache.hashlib.file_digest
+
+    def meanwhile(file, kind):
+        found = digest(file, kind)
+        os.utime(file.name)  # as the last bytes of a write do, after the first were read
+        return found
+
+    monkeypatch.setattr(cache.hashlib, "file_digest", meanwhile)
+    ask(folder)
+    ask(folder)
+    assert len(asked) == 2
+    assert cache.kept_files() == []
+
+
 def test_what_is_not_on_this_disk_is_not_looked_up(monkeypatch):
     monkeypatch.setattr(cache, "load", lambda name, **_: tiny.subject())
     monkeypatch.setattr(cache, "local_folder", lambda *_: None)
