@@ -26,6 +26,7 @@ from transformers import DynamicCache
 from caplab.measuring.trees import Batch, Reading, Row, families, pack, tree_mask
 from caplab.models.chat import as_asked, encode
 from caplab.models.subject import Subject, answers_nan, measuring
+from caplab.models.weights import input_device
 from caplab.support.errors import BadInput
 from caplab.support.safe_text import line_text
 
@@ -131,7 +132,7 @@ def _begin(model: Any, tokens: tuple[int, ...]) -> _Beginning | None:
     """Read what the rows of some batches begin with, if anything."""
     if not tokens:
         return None
-    ids = torch.tensor([tokens], device=next(model.parameters()).device)  # (1, tokens)
+    ids = torch.tensor([tokens], device=input_device(model))  # (1, tokens)
     with only_asked(model, torch.zeros(2, 1, dtype=torch.long)):  # no prediction is needed
         read = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True)
     beginning = _Beginning()
@@ -158,7 +159,7 @@ def _logits(
     model: Any, batch: Batch, sharing: bool, beginning: _Beginning | None
 ) -> Iterator[Tensor]:
     """Run a batch, and yield the logits of the asked positions: (some of the asked, vocabulary)."""
-    device = next(model.parameters()).device
+    device = input_device(model)
     tokens = batch.tokens.to(device)
     # Padding comes last, where no token attends to it: plain rows need no real mask.
     reading: dict[str, Any] = {"attention_mask": torch.ones_like(tokens)}  # (rows, length)

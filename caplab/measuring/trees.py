@@ -83,7 +83,7 @@ def grow(readings: Iterable[Reading]) -> Row:
     return row
 
 
-def pack(readings: Iterable[Reading], sharing: bool, length: int = _ROW) -> Iterator[Row]:
+def pack(readings: Iterable[Reading], sharing: bool, length: int | None = None) -> Iterator[Row]:
     """Put readings that begin alike into one row: as a tree, or only while it stays a sequence.
 
     A row has about 128 tokens. A longer one shares more beginnings, but attention compares each
@@ -98,7 +98,7 @@ def pack(readings: Iterable[Reading], sharing: bool, length: int = _ROW) -> Iter
     for reading in sorted(readings):
         read = reading.tokens[:-1]  # the last token is predicted and never read
         alike = shared_prefix(last, read)
-        room = max(length, 2 * len(read))  # the choices of a long prompt still share it
+        room = max(length or _ROW, 2 * len(read))  # the choices of a long prompt still share it
         fits = size + len(read) - alike <= room if sharing else alike == len(last)
         if group and not fits:
             yield grow(group)

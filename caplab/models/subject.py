@@ -13,7 +13,7 @@ from caplab.models.chat import (
     stop_tokens,
     uses_chat,
 )
-from caplab.models.weights import own_turn
+from caplab.models.weights import input_device, own_turn
 from caplab.support.errors import BadInput, is_count, short_repr
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import html_text, line_text
@@ -44,7 +44,7 @@ class Subject:
     @property
     def device(self) -> "torch.device":
         """Return the device of the model's weights."""
-        device: torch.device = next(self.model.parameters()).device
+        device: torch.device = input_device(self.model)
         return device
 
     @property
@@ -60,6 +60,8 @@ class Subject:
     @property
     def parameters(self) -> int:
         """Count the model's weights; weights that layers share count once."""
+        if getattr(self.model, "is_quantized", False):  # several weights may share a byte
+            return int(self.model.num_parameters())
         return sum(weight.numel() for weight in self.model.parameters())
 
     def ask(
@@ -157,7 +159,7 @@ def measuring(model: Any) -> Iterator[None]:
     """
     import torch
 
-    device = next(model.parameters()).device
+    device = input_device(model)
     with (
         own_turn(model),
         torch.no_grad(),

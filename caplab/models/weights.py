@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 __all__ = [
     "digest",
     "in_pieces",
+    "input_device",
     "is_placed",
     "merged_copy",
     "own_turn",
@@ -130,3 +131,15 @@ def in_pieces(model: Any) -> bool:
 def is_placed(model: Any) -> bool:
     """Tell whether a library chose the devices: of quantised weights, or by a device map."""
     return getattr(model, "is_quantized", False) or hasattr(model, "hf_device_map")
+
+
+def input_device(model: Any) -> Any:
+    """Return the device that a model reads its tokens on; weights may wait elsewhere, unloaded."""
+    import torch
+
+    device = next(model.parameters()).device
+    if device.type != "meta":
+        return device
+    used = [place for place in getattr(model, "hf_device_map", {}).values() if place != "disk"]
+    place = next((place for place in used if place != "cpu"), "cpu")
+    return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)

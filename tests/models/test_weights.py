@@ -3,7 +3,14 @@ import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 
-from caplab.models.weights import digest, merged_copy, set_base_name, unwrapped, without_adapter
+from caplab.models.weights import (
+    digest,
+    input_device,
+    merged_copy,
+    set_base_name,
+    unwrapped,
+    without_adapter,
+)
 
 IDS = torch.tensor([[1, 2, 3]])
 
@@ -72,3 +79,12 @@ def test_a_forward_is_unwrapped_but_for_a_hook():
     wrap(model)
     model._hf_hook = object()
     assert "forward" in vars(unwrapped(model))
+
+
+def test_tokens_go_where_an_unloaded_model_computes():
+    model = tiny.subject().model.to("meta")
+    assert input_device(model) == torch.device("cpu")
+    for places, found in (([0, "disk"], "cuda:0"), (["cpu", "disk"], "cpu"), (["disk"], "cpu")):
+        model.hf_device_map = dict(enumerate(places))
+        assert input_device(model) == torch.device(found)
+    assert input_device(tiny.subject().model) == torch.device("cpu")
