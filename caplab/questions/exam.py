@@ -182,7 +182,8 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
     0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
     or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name
     the `"group"` that it belongs to, such as the fact behind several phrasings, and have
-    `"messages"` instead of a prompt. In a Parquet file `expect` may be such an object or its JSON.
+    `"messages"` instead of a prompt; spoken ones with `"together": true` are right only if all of
+    their group are. In a Parquet file `expect` may be such an object or its JSON.
     """
     require_type(source, (str, os.PathLike), "An exam is named by a string or a path")
     name = os.fspath(source)
