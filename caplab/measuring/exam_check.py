@@ -99,7 +99,7 @@ def _chance(question: Question) -> float:
 
 
 def _twins(exam: Exam) -> Iterator[str]:
-    """Find questions that are asked twice, and choices that are the same to a reader."""
+    """Find questions and choices that only case tells apart: an exam refuses the other twins."""
     seen: dict[tuple[object, ...], int] = {}
     for number, question in enumerate(exam.questions, start=1):
         asked = (_same(question.prompt), question.messages, question.spoken)
@@ -112,7 +112,7 @@ def _twins(exam: Exam) -> Iterator[str]:
         for alike in plain.values():
             if len(alike) > 1:
                 yield (
-                    f"question {number} has choices that only spaces or case tell apart: "
+                    f"question {number} has choices that only case tells apart: "
                     f"{' and '.join(map(repr, alike))}"
                 )
 
