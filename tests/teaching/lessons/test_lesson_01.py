@@ -29,7 +29,7 @@ def test_01_1_wants_several_capabilities():
         "an exam",
         [question()],
         exam(*apart[:3]),
-        exam(*apart, apart[0]),
+        cl.Exam([*exam(*apart).questions, cl.Question(*apart[0], ("yes", "never"), 0)]),
         exam(*(("a", word) for _, word in apart)),
     ]
     diagnoses("01_1", right=exam(*apart), wrong=wrong)
