@@ -88,10 +88,11 @@ class Exam:
     def fingerprint(self) -> str:
         """Identify what is asked: equal items in equal order have the same fingerprint.
 
-        Groups do not count: they change no answer, and scorecards carry them. Those of questions
-        that are right only together do.
+        Groups and tags do not count: they change no answer, and scorecards carry the groups. The
+        groups of questions that are right only together do.
         """
-        plain = [q if q.together else replace(q, group=None) for q in self.questions]
+        untagged = [replace(question, tags=()) for question in self.questions]
+        plain = [q if q.together else replace(q, group=None) for q in untagged]
         return sha256("".join(_lines(plain, self.texts)).encode()).hexdigest()[:16]
 
     @cached_property

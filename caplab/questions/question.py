@@ -59,11 +59,13 @@ class Question:
     messages: tuple[Turn, ...] | None = None
     joined: bool = False  # no space between the prompt and a choice
     max_new_tokens: int | None = None  # of a spoken answer
+    tags: tuple[str, ...] = ()  # marks to choose questions by, such as "mentioned"; never shown
     together: bool = False  # right only with the others of its group
 
     def __post_init__(self) -> None:
-        if isinstance(self.choices, list):
-            object.__setattr__(self, "choices", tuple(self.choices))
+        for name in ("choices", "tags"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         refuse_if(_problems(self))
         if isinstance(self.expect, dict):
             object.__setattr__(self, "expect", Expectation.of(self.expect))
@@ -108,6 +110,8 @@ class Question:
             line["expect"] = self.expect.rules
         if self.max_new_tokens is not None:
             line["max_new_tokens"] = self.max_new_tokens
+        if self.tags:
+            line["tags"] = list(self.tags)
         if self.together:
             line["together"] = True
         return line
@@ -147,6 +151,7 @@ def _problems(question: Question) -> Iterator[str]:
         yield f'"{OVERALL}" is the row of all questions: give the capability another name'
     if question.group is not None:
         yield from _text_problems("group", question.group)
+    yield from _tag_problems(question.tags)
     if question.messages is None:
         yield from _text_problems("prompt", question.prompt)
     elif question.prompt:
@@ -232,6 +237,15 @@ def _text_problems(what: str, text: Any) -> Iterator[str]:
         yield f"{what} is empty"
     elif has_lone_surrogate(text):
         yield f"{what} contains a lone surrogate, half a character ({text!a:.80})"
+
+
+def _tag_problems(tags: Any) -> Iterator[str]:
+    """Find the problems of a question's marks."""
+    if not isinstance(tags, tuple):
+        yield f"tags must be a list of strings, not {short_repr(tags)}"
+        return
+    for number, tag in enumerate(tags):
+        yield from _text_problems(f"tag {number}", tag)
 
 
 def _message_problems(messages: Any) -> Iterator[str]:

@@ -229,6 +229,20 @@ def test_groups_survive_the_disk(tmp_path):
     assert exam(tmp_path / "exam.jsonl").questions == asked.questions
 
 
+def test_tags_mark_questions_and_survive_the_disk(tmp_path):
+    plain = Question("capitals", "France?", ("Paris", "Rome"), 0)
+    asked = Exam((replace(plain, tags=["mentioned", "1 near"]), replace(plain, prompt="Spain?")))
+    asked.save(tmp_path / "exam.jsonl")
+    found = exam(tmp_path / "exam.jsonl").questions
+    assert found == asked.questions
+    assert [question.tags for question in found] == [("mentioned", "1 near"), ()]
+
+
+def test_tags_change_no_fingerprint():
+    plain = Question("capitals", "France?", ("Paris", "Rome"), 0)
+    assert Exam((plain,)).fingerprint == Exam((replace(plain, tags=("hard",)),)).fingerprint
+
+
 def test_parquet_is_read_like_jsonl(tmp_path):
     pandas = pytest.importorskip("pandas")
     rows = [
@@ -341,6 +355,8 @@ def test_new_keys_change_the_fingerprint():
         (spoken_line(group="twins", together=1), "together is true or false, not 1"),
         (line(group="twins", together=True), "together is for spoken answers"),
         (line(joined="yes"), "joined is true or false, not 'yes'"),
+        (line(tags="mentioned"), "tags must be a list of strings, not 'mentioned'"),
+        (line(tags=["mentioned", ""]), "tag 1 is empty"),
         (line(choices=None, answer=None), r"'choices \(or expect\)' is missing"),
         (line(prompt=None, messages=[]), "messages is a list of"),
         (line(prompt=None, messages="Hi"), "messages is a list of .*, not 'Hi'"),
