@@ -50,7 +50,8 @@ def test_an_exam_loads_as_it_was_saved(tmp_path):
 
 
 def test_a_file_of_windows_is_read(tmp_path):
-    text = "\ufeff" + json.dumps(line()) + "\r\n\r\n" + json.dumps(line(prompt="R:", answer=1)) + "\r\n\r\n"
+    lines = [json.dumps(line()), "", json.dumps(line(prompt="R:", answer=1)), "", ""]
+    text = "\ufeff" + "\r\n".join(lines)
     (tmp_path / "windows.jsonl").write_bytes(text.encode())
     assert [question.answer for question in exam(tmp_path / "windows.jsonl").questions] == [0, 1]
 
