@@ -38,11 +38,24 @@ def private_arguments() -> list[str]:
     ]
 
 
+def _page_settings() -> dict[str, str]:
+    """Say where the user keeps the page's settings, such as its theme; no server reads them."""
+    from jupyter_core.paths import jupyter_config_dir
+
+    folders = {"SETTINGS": "user-settings", "WORKSPACES": "workspaces"}
+    found = {}
+    for kind, folder in folders.items():
+        name = f"JUPYTERLAB_{kind}_DIR"
+        found[name] = os.environ.get(name) or str(Path(jupyter_config_dir(), "lab", folder))
+    return found
+
+
 def main() -> int:
     """Start JupyterLab with the arguments of this program, and those that keep others out."""
+    page = _page_settings()
     for name in [name for name in os.environ if name.startswith("JUPYTER")]:
         del os.environ[name]
-    os.environ["JUPYTER_CONFIG_DIR"] = str(Path(sys.prefix, "etc", "jupyter"))
+    os.environ |= page | {"JUPYTER_CONFIG_DIR": str(Path(sys.prefix, "etc", "jupyter"))}
     from jupyter_server.auth import IdentityProvider
     from jupyterlab.labapp import LabApp
 
