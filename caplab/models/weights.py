@@ -138,8 +138,9 @@ def input_device(model: Any) -> Any:
     import torch
 
     device = next(model.parameters()).device
-    if device.type != "meta":
+    places = getattr(model, "hf_device_map", None)
+    if device.type != "meta" or places is None:
         return device
-    used = [place for place in getattr(model, "hf_device_map", {}).values() if place != "disk"]
+    used = [place for place in places.values() if place != "disk"]
     place = next((place for place in used if place != "cpu"), "cpu")
     return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)

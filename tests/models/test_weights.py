@@ -83,7 +83,7 @@ def test_a_forward_is_unwrapped_but_for_a_hook():
 
 def test_tokens_go_where_an_unloaded_model_computes():
     model = tiny.subject().model.to("meta")
-    assert input_device(model) == torch.device("cpu")
+    assert input_device(model) == torch.device("meta"), "nobody placed it: it has no content"
     for places, found in (([0, "disk"], "cuda:0"), (["cpu", "disk"], "cpu"), (["disk"], "cpu")):
         model.hf_device_map = dict(enumerate(places))
         assert input_device(model) == torch.device(found)
