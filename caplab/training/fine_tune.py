@@ -56,7 +56,7 @@ def fine_tune(
     `task` defaults to the customer-service dialogues and `exam` to the classics. `on_point` is
     called with each `Point`: at step 0, every `every` steps (by default eight times) and at the
     end. Setting `stop` ends the run within one step. `callbacks` are transformers' own, such as a
-    `RegressionGuard`; they see the weights that are trained, also where the recipe averages them.
+    `RegressionGuard`; a recipe that averages the weights takes none.
 
     The held-out task accuracy comes from `task_exam`, or without one from the task's own exam or
     its test rows. Old texts for replay and for a KL anchor come from `replay_data`, or
@@ -66,7 +66,7 @@ def fine_tune(
     scorecards, such as `run.before` and `run.final`, answer the whole exam.
     """
     _check(subject, recipe, every, exam, task_exam)
-    _check_watchers(on_point, stop, callbacks)
+    _check_watchers(on_point, stop, callbacks, recipe.average)
     clock = Clock()
     spared = cheap_collections(collect=subject.parameters >= BIG)
     with _TURN, random_state_kept(subject.device), within_memory(_LESS), spared:
@@ -110,7 +110,7 @@ def _check(subject: Any, recipe: Any, every: Any, *exams: Any) -> None:
         )
 
 
-def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
+def _check_watchers(on_point: Any, stop: Any, callbacks: Any, average: float) -> None:
     """Refuse a listener that cannot be called, a wrong `stop` and wrong callbacks."""
     if on_point is not None and not callable(on_point):
         raise BadInput(f"on_point is a function that takes a Point, not {short_repr(on_point)}.")
@@ -119,6 +119,11 @@ def _check_watchers(on_point: Any, stop: Any, callbacks: Any) -> None:
     for each in callbacks:
         kind = isinstance(each, type) and issubclass(each, TrainerCallback)
         require_type(each, type if kind else TrainerCallback, "A callback is a TrainerCallback")
+    if average and callbacks:
+        raise BadInput(
+            "A callback, such as a guard, judges and restores the weights that are trained, and "
+            f"this run ends with their running average (average={average:g}). Leave out one."
+        )
 
 
 def _steps_to_look(steps: int, every: int | None) -> set[int]:
