@@ -78,6 +78,7 @@ class _Asking:
         self._bar = tqdm(total=total, desc=name, delay=2, leave=False, disable=hidden or None)
         self._pool = ThreadPoolExecutor(at_once)
         self._endpoint = served.endpoint
+        self._error: BaseException | None = None  # the first: the threads start nothing after it
 
     def __enter__(self) -> "_Asking":
         return self
@@ -91,11 +92,21 @@ class _Asking:
         """Ask for all items, the first one alone: it shows whether the others are worth a try."""
         first = [ask(item) for item in items[:1]]
         self._bar.update(len(first))
-        asked = [self._pool.submit(ask, item) for item in items[1:]]
+        asked = [self._pool.submit(self._one, ask, item) for item in items[1:]]
         for done in as_completed(asked):
             done.result()
             self._bar.update()
         return [*first, *(future.result() for future in asked)]
+
+    def _one(self, ask: Callable[[Item], Found], item: Item) -> Found:
+        """Ask for one item, in a thread, unless another thread has failed."""
+        if self._error:
+            raise self._error
+        try:
+            return ask(item)
+        except BaseException as error:
+            self._error = self._error or error
+            raise
 
 
 class _Served:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,8 +91,9 @@ def served(subject: Subject, **settings: Any) -> Iterator[Server]:
             """Say nothing."""
 
     class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
+        daemon_threads = False  # closing waits for them: at exit, one that computes aborts Python
         request_queue_size = 64
+        ended = threading.Event()
 
         def handle_error(self, *_: Any) -> None:
             """A client that hangs up is no news."""
@@ -105,6 +105,7 @@ def served(subject: Subject, **settings: Any) -> Iterator[Server]:
         try:
             yield server
         finally:
+            listener.ended.set()
             listener.shutdown()
 
 
@@ -143,9 +144,8 @@ def is_cut(handler: Any) -> bool:
 def sleeps(seconds: float) -> Callable[[Any], bool]:
     """Answer late."""
 
-    def wait(_: Any) -> bool:
-        time.sleep(seconds)
-        return False
+    def wait(handler: Any) -> bool:
+        return bool(handler.server.ended.wait(seconds))
 
     return wait
 
@@ -166,7 +166,8 @@ def drips_headers(handler: Any) -> bool:
 
 def _drip(handler: Any, byte: bytes) -> bool:
     for _ in range(100):
-        time.sleep(0.05)
+        if handler.server.ended.wait(0.05):
+            break
         try:
             handler.wfile.write(byte)
         except OSError:
