@@ -41,10 +41,10 @@ ABSURD = {
 
 @pytest.mark.parametrize("kind", ABSURD)
 def test_absurd_numbers_are_refused_at_once(kind, folder):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadInput, match=r"config\.json says .*do not belong together"):
         load(says(folder, **ABSURD[kind]))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("positions", [10**9, 10**12])

@@ -49,10 +49,10 @@ NUMBERS = {"learning_rate": [1 / n for n in range(1, 301)], "seed": range(300)}
     ],
 )
 def test_a_grid_beyond_all_machines_is_refused_at_once(axes):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadInput, match=r"has \d[\d,]+ recipes or more; a sweep takes 100,000 at"):
         grid(**axes)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_many_grids_of_a_file_count_together(tmp_path, monkeypatch):
