@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.teaching.classroom import predict as predict
     from caplab.teaching.classroom import quiz as quiz
     from caplab.teaching.classroom import reveal as reveal
+    from caplab.teaching.progress import progress as progress
     from caplab.training import remedies as remedies
     from caplab.training.fine_tune import fine_tune as fine_tune
     from caplab.training.in_turn import InTurn as InTurn
@@ -97,6 +98,7 @@ _MODULES = {  # each public name and where it is defined
     "load": "models.load",
     "plots": "plots",
     "predict": "teaching.classroom",
+    "progress": "teaching.progress",
     "quiz": "teaching.classroom",
     "remedies": "training.remedies",
     "reveal": "teaching.classroom",

@@ -40,6 +40,13 @@ def no_answers_of_earlier_tests(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(cache, "answers_folder", lambda: folder)
 
 
+@pytest.fixture(autouse=True)
+def progress_of_nobody(tmp_path_factory, monkeypatch):
+    """Let every test solve exercises for a learner of its own, kernels that it starts included."""
+    folder = tmp_path_factory.getbasetemp() / "progress" / uuid4().hex
+    monkeypatch.setenv("CAPLAB_PROGRESS", str(folder / "progress.json"))
+
+
 def pytest_xdist_make_scheduler(config, log):
     """Replace `--dist=loadfile`, which `python lab.py test` asks for."""
     config.option.loadscopereorder = False  # the files have their order already

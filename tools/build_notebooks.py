@@ -6,10 +6,11 @@
     python tools/build_notebooks.py --check      write nothing, fail on any drift
     python tools/build_notebooks.py --set-repository owner/name    rewrite all links, after a fork
 
-A lesson is jupytext Markdown whose front matter gives its title, level and minutes. It knows two
-marks. A cell tagged `solution` is the whole answer to an exercise. In a longer cell, the lines
-from `# >>> solution` to `# <<< solution` are the learner's part. Both are cut out of notebooks/,
-where the output of the solved cell stands below the gap as the target.
+A lesson is jupytext Markdown whose front matter gives its title, level and minutes, and what it
+needs. It knows two marks. A cell tagged `solution` is the whole answer to an exercise. In a longer
+cell, the lines from `# >>> solution` to `# <<< solution` are the learner's part. Both are cut out
+of notebooks/, where the output of the solved cell stands below the gap as the target; of a cell
+tagged `target-shape` only the shape, because the output would be the answer.
 """
 
 import argparse
@@ -24,36 +25,34 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import getting_about
 import jupytext
 import nbformat
 import yaml
+from getting_about import Neighbour, file_of
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from targets import SHAPE, VIEW, target_output
 
 ROOT = Path(__file__).resolve().parent.parent
 # A stub above a solution, `name = ...`, is the learner's alone.
 MARK = re.compile(r"^(?:(?:\w+ = \.\.\.\n)?# >>>|[ \t]*# (?:>>>|<<<)) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
-NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output"})  # tags; a gap prints other things
+# Tags that learners do not get: a gap prints other things than its solution.
+NOT_FOR_LEARNERS = frozenset({"solution", "nbval-check-output", SHAPE})
 LINKED = "pyproject.toml *.md docs/*.md *.cff *.py caplab/**/*.py lessons/*.md .github/**/*.yml"
-VIEW = "application/vnd.jupyter.widget-view+json"
-COLAB = "https://colab.research.google.com/github"
 ADVICE = """
 Change the lesson, not the notebook: edit lessons/, then run python tools/build_notebooks.py.
 If you only tried a notebook out, git restore notebooks solutions puts it back."""
 
-HEADER = """# {title}
-
-**{level}** · {minutes} minutes ·
-[Open in Colab]({colab}/{repository}/blob/main/{folder}/{name}.ipynb) ·
-[{link}](../{other}/{name}.ipynb)"""
-
 # Colab's torch fits its GPU: named exactly, it stays, or pip says why it cannot.
-SETUP = """# On Colab this installs the course. Elsewhere it does nothing.
+SETUP = """# On Colab this installs the course. OTHERWISE
 import sys
 from importlib.metadata import version
 
@@ -62,10 +61,13 @@ if "google.colab" in sys.modules:
     torch_stays = version("torch")
     %pip install -q torch=={torch_stays} git+https://github.com/{course}"""
 
-COUNTERPART = {
-    "notebooks": {"other": "solutions", "link": "Worked solutions"},
-    "solutions": {"other": "notebooks", "link": "Blank exercises"},
-}
+# What learners see when they run it. A solution shows nothing.
+AT_HOME = {"notebooks": "Then it shows how far you are.", "solutions": "Elsewhere it does nothing."}
+STRIP = """
+
+import caplab as cl
+
+cl.progress("NUMBER")"""
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -82,10 +84,9 @@ class Lesson:
     """Hold one lesson as its author wrote it."""
 
     name: str
-    title: str
-    level: str
-    minutes: int
+    settings: dict[str, Any]
     cells: list[NotebookNode]
+    around: tuple[Neighbour | None, Neighbour | None]
 
 
 def read_lesson(path: Path) -> Lesson:
@@ -93,11 +94,16 @@ def read_lesson(path: Path) -> Lesson:
     source = jupytext.reads(path.read_text("utf-8"), {"extension": ".md", "split_at_heading": True})
     first, *cells = source.cells
     settings = yaml.safe_load(first.source.strip("-")) if first.cell_type == "raw" else {}
-    if missing := {"title", "level", "minutes"} - settings.keys():
+    if missing := {"title", "level", "minutes", "needs"} - settings.keys():
         raise LessonError(f"{path.name}: its front matter lacks {', '.join(sorted(missing))}.")
     for cell in code_cells(cells):
         complain_about(cell.source, blank(cell), path.name)
-    return Lesson(path.stem, settings["title"], settings["level"], settings["minutes"], cells)
+    prose = [cell for cell in cells if cell.cell_type == "markdown"]
+    known = getting_about.terms(path.parent.parent / getting_about.GLOSSARY)
+    texts = getting_about.with_glossary([cell.source for cell in prose], known)
+    for cell, text in zip(prose, texts, strict=True):
+        cell.source = text
+    return Lesson(path.stem, settings, cells, getting_about.neighbours(path))
 
 
 def complain_about(source: str, blanked: str, where: str) -> None:
@@ -147,16 +153,19 @@ def digest(*parts: object) -> str:
 
 
 def assemble(lesson: Lesson, folder: str, repository: str, cells: list[tuple]) -> NotebookNode:
-    """Put title, badge line and setup cell before `cells`, given as pairs (key, cell).
+    """Put title, links and setup cell around `cells`, given as pairs (key, cell).
 
     A cell's id comes from the lesson and the key, so that it survives rebuilds and moves.
     """
-    words = {"repository": repository, "colab": COLAB, "folder": folder, **COUNTERPART[folder]}
-    header = new_markdown_cell(HEADER.format(**vars(lesson), **words))
-    setup = new_code_cell(SETUP.replace("REPOSITORY", repository))
+    way = getting_about.way(lesson.around, folder, repository)
+    head = getting_about.head(lesson.settings, lesson.name, folder, repository, way)
+    strip = STRIP.replace("NUMBER", lesson.name[:2]) if folder == "notebooks" else ""
+    install = SETUP.replace("REPOSITORY", repository).replace("OTHERWISE", AT_HOME[folder])
+    setup = new_code_cell(install + strip)
     made = new_notebook(metadata=deepcopy(METADATA))
     taken: set[str] = set()
-    for key, cell in [("header", header), ("setup", setup), *cells]:
+    first = [("header", new_markdown_cell(head)), ("setup", setup)]
+    for key, cell in [*first, *cells, ("footer", new_markdown_cell(way))]:
         ids = (digest(lesson.name, key, copy) for copy in count())
         cell.id = next(free for free in ids if free not in taken)
         taken.add(cell.id)
@@ -175,7 +184,7 @@ def solved_notebook(lesson: Lesson, repository: str) -> NotebookNode:
 def learner_notebook(lesson: Lesson, solved: NotebookNode, repository: str) -> NotebookNode:
     """Return the notebook for notebooks/: answers cut out, target outputs below the gaps."""
     cells = []
-    for cell, answer in zip(lesson.cells, solved.cells[2:], strict=True):
+    for cell, answer in zip(lesson.cells, solved.cells[2:-1], strict=True):
         if cell.cell_type == "code":
             cells.append((cell.source, variant(cell, blank(cell), NOT_FOR_LEARNERS)))
             if blank(cell) != cell.source and (target := target_output(answer)):
@@ -183,28 +192,6 @@ def learner_notebook(lesson: Lesson, solved: NotebookNode, repository: str) -> N
         elif not is_solution(cell):
             cells.append((cell.source, variant(cell, cell.source)))
     return assemble(lesson, "notebooks", repository, cells)
-
-
-def target_output(cell: NotebookNode) -> str:
-    """Return a solved cell's outputs as a quotation, which looks the same wherever it is shown."""
-    parts = [part for output in cell.outputs if (part := as_markdown(output))]
-    quoted = "\n\n".join(["**Target output**", *parts]).replace("\n", "\n> ")
-    return f"> {quoted}" if parts else ""
-
-
-def as_markdown(output: NotebookNode) -> str:
-    """Return one output as Markdown: a picture, or text. A widget has none."""
-    data = output.get("data", {})
-    if VIEW in data:
-        return ""
-    if picture := data.get("image/png", "").replace("\n", ""):
-        width = output.metadata.get("image/png", {}).get("width", "")
-        # A data URI, because Colab shows no attachments.
-        return f'<img alt="Target output" width="{width}" src="data:image/png;base64,{picture}">'
-    if markdown := data.get("text/markdown"):
-        return markdown
-    text = output.get("text", data.get("text/plain", "")).rstrip()
-    return f"````text\n{text}\n````" if text else ""
 
 
 class Runner(NotebookClient):
@@ -223,7 +210,8 @@ def execute(solved: NotebookNode, folder: Path) -> None:
     options = {"record_timing": False, "resources": {"metadata": {"path": str(folder)}}}
     runner = Runner(solved, timeout=600, coalesce_streams=True, **options)
     try:
-        runner.execute()
+        with TemporaryDirectory() as nobody:  # what a build solves, no learner has solved
+            runner.execute(env={**os.environ, "CAPLAB_PROGRESS": f"{nobody}/progress.json"})
     except CellExecutionError as error:
         raise LessonError(f"A solution fails, so nothing was written.\n{error}") from None
     views = [drop_closed(cell, runner.widget_state) for cell in code_cells(solved.cells)]
@@ -272,7 +260,7 @@ def pair(root: Path, lesson: Lesson, solved: NotebookNode, repository: str) -> d
     for notebook in made.values():
         nbformat.validate(notebook)
     return {
-        root / folder / f"{lesson.name}.ipynb": nbformat.writes(notebook) + "\n"
+        root / folder / file_of(lesson.name, folder): nbformat.writes(notebook) + "\n"
         for folder, notebook in made.items()
     }
 
@@ -288,7 +276,7 @@ def build(root: Path, lesson: Lesson, run_again: bool) -> str:
     """Write both notebooks of a lesson where they changed, and say what was done."""
     repository = repositories(root)[0]
     solved = solved_notebook(lesson, repository)
-    stale = recall(solved, root / "solutions" / f"{lesson.name}.ipynb")
+    stale = recall(solved, root / "solutions" / file_of(lesson.name, "solutions"))
     if stale or run_again:
         execute(solved, root / "lessons")
     files = pair(root, lesson, solved, repository)
@@ -302,9 +290,10 @@ def build(root: Path, lesson: Lesson, run_again: bool) -> str:
 
 def check(root: Path, lessons: list[Lesson]) -> list[str]:
     """List every difference between the lessons and the two folders made from them."""
-    names = {lesson.name for lesson in lessons}
-    found = [*root.glob("notebooks/*.ipynb"), *root.glob("solutions/*.ipynb")]
-    orphans = sorted(f"{path.parent.name}/{path.name}" for path in found if path.stem not in names)
+    folders = ("notebooks", "solutions")
+    names = {f"{where}/{file_of(each.name, where)}" for each in lessons for where in folders}
+    found = {f"{where}/{path.name}" for where in folders for path in root.glob(f"{where}/*.ipynb")}
+    orphans = sorted(found - names)
     problems = [f"{name} has no lesson: write the lesson, or delete it" for name in orphans]
     for lesson in lessons:
         # A fork's CI has another name than the links until somebody renames: both are right.
@@ -315,8 +304,9 @@ def check(root: Path, lessons: list[Lesson]) -> list[str]:
 def drift(root: Path, lesson: Lesson, repository: str) -> list[str]:
     """List how a lesson's two files differ from what the lesson makes."""
     solved = solved_notebook(lesson, repository)
-    if stale := recall(solved, root / "solutions" / f"{lesson.name}.ipynb"):
-        return [f"solutions/{lesson.name}.ipynb {stale}"]
+    kept = root / "solutions" / file_of(lesson.name, "solutions")
+    if stale := recall(solved, kept):
+        return [f"solutions/{kept.name} {stale}"]
     files = pair(root, lesson, solved, repository).items()
     return [problem for path, text in files if (problem := difference(path, text))]
 

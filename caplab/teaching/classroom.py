@@ -34,6 +34,7 @@ from caplab.teaching.notes import (
     one_line,
     rich_text,
 )
+from caplab.teaching.progress import exercise_solved, question_answered
 
 if TYPE_CHECKING:
     from caplab.models.subject import Subject
@@ -196,6 +197,8 @@ class Quiz(Front):
             raise BadInput(f"The answers are {', '.join(letters)}; you gave {short_repr(letter)}.")
         given = asked.choices[letters.index(letter)]
         _ANSWERED[self.lesson, asked.question] = letter
+        if given.right:
+            question_answered(self.lesson, read_lesson(self.lesson).quiz.index(asked) + 1)
         return Note(RIGHT if given.right else WRONG, given.feedback)
 
     def _widget(self) -> Any:
@@ -302,6 +305,7 @@ def check(exercise: str, answer: Any) -> Feedback:
     diagnose = _exercise(exercise, checks(exercise[:2]))
     try:
         kind, text = RIGHT, diagnose(filled(answer))
+        exercise_solved(exercise)
     except Blank:
         kind, text = BLANK, _EMPTY
     except Wrong as wrong:

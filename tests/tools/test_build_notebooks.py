@@ -8,6 +8,8 @@ from pathlib import Path
 import build_notebooks as tool
 import nbformat
 import pytest
+import targets
+from getting_about import file_of
 from IPython.core.interactiveshell import InteractiveShell
 
 LESSON = '''\
@@ -15,6 +17,7 @@ LESSON = '''\
 title: A toy
 level: Beginner
 minutes: 5
+needs: lesson 00
 ---
 
 Two questions.
@@ -93,7 +96,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def cells(root: Path, folder: str) -> list[nbformat.NotebookNode]:
-    return nbformat.read(root / folder / "01_toy.ipynb", as_version=4).cells
+    return nbformat.read(root / folder / file_of("01_toy", folder), as_version=4).cells
 
 
 # ---------------------------------------------------------------- what learners get
@@ -103,14 +106,14 @@ def test_a_notebook_opens_with_its_title_a_badge_line_and_the_setup(course):
     title, setup = cells(course, "notebooks")[:2]
     assert title.source.startswith("# A toy\n\n**Beginner** · 5 minutes")
     assert "/github/someone/lab/blob/main/notebooks/01_toy.ipynb" in title.source
-    assert "(../solutions/01_toy.ipynb)" in title.source
+    assert "(../solutions/01_toy_solved.ipynb)" in title.source
     assert setup.cell_type == "code"
-    assert len(setup.source.splitlines()) <= 10
+    assert len(setup.source.splitlines()) <= 12
 
 
 def test_a_solution_links_to_itself_on_colab_and_back_to_the_exercises(course):
     title = cells(course, "solutions")[0].source
-    assert "/blob/main/solutions/01_toy.ipynb" in title
+    assert "/blob/main/solutions/01_toy_solved.ipynb" in title
     assert "(../notebooks/01_toy.ipynb)" in title
 
 
@@ -147,7 +150,7 @@ def test_an_unfilled_notebook_runs(course):
 
 
 def test_solutions_keep_the_answers_but_not_the_marks(course):
-    text = (course / "solutions/01_toy.ipynb").read_text("utf-8")
+    text = (course / "solutions/01_toy_solved.ipynb").read_text("utf-8")
     assert "    return 2 * number" in text
     assert "adding to itself" in text
     assert "<<< solution" not in text
@@ -160,7 +163,7 @@ def test_a_stub_above_the_answer_is_the_learners_alone():
 
 
 def test_solutions_keep_outputs_and_widget_state_but_no_clock(course):
-    solved = nbformat.read(course / "solutions/01_toy.ipynb", as_version=4)
+    solved = nbformat.read(course / "solutions/01_toy_solved.ipynb", as_version=4)
     (state,) = solved.metadata.widgets.values()
     assert "a widget" in json.dumps(state.state)
     assert any(cell.get("outputs") for cell in solved.cells)
@@ -168,7 +171,7 @@ def test_solutions_keep_outputs_and_widget_state_but_no_clock(course):
 
 
 def test_a_widget_that_closed_itself_leaves_no_trace(course):
-    text = (course / "solutions/01_toy.ipynb").read_text("utf-8")
+    text = (course / "solutions/01_toy_solved.ipynb").read_text("utf-8")
     assert '"value": "a progress bar"' not in text
     assert "HTML(value='a progress bar')" not in text
 
@@ -190,7 +193,7 @@ def test_a_widget_that_closed_itself_leaves_no_trace(course):
     ],
 )
 def test_an_output_becomes_markdown_that_renders_anywhere(output, shown):
-    made = tool.as_markdown(nbformat.from_dict(output))
+    made = targets.as_markdown(nbformat.from_dict(output))
     assert made.endswith(shown)
     assert bool(made) == bool(shown)
 
@@ -302,19 +305,20 @@ HAND_EDITS = {
 
 @pytest.mark.parametrize(("folder", "old", "new"), HAND_EDITS.values(), ids=HAND_EDITS)
 def test_check_fails_after_a_hand_edit_of(folder, old, new, course, capsys):
-    (path,) = (course / folder).glob("01_toy.*")
+    (path,) = (course / folder).glob("01_toy*")
     edit(path, old, new)
     assert tool.main(["--check"], course) == 1
     said = capsys.readouterr().out
-    assert "01_toy.ipynb" in said
+    assert "01_toy" in said
     assert "Change the lesson, not the notebook" in said
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "solutions"])
 def test_check_fails_when_a_notebook_is_missing(folder, course, capsys):
-    (course / folder / "01_toy.ipynb").unlink()
+    name = file_of("01_toy", folder)
+    (course / folder / name).unlink()
     assert tool.main(["--check"], course) == 1
-    assert f"{folder}/01_toy.ipynb is missing" in capsys.readouterr().out
+    assert f"{folder}/{name} is missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "solutions"])
@@ -368,7 +372,11 @@ def test_a_name_that_is_no_repository_is_refused(course, capsys):
 
 MISTAKES = {
     "no minutes": ("minutes: 5\n", "", "front matter lacks minutes"),
-    "no front matter": (LESSON.partition("\n\n")[0], "Hello.", "lacks level, minutes, title"),
+    "no front matter": (
+        LESSON.partition("\n\n")[0],
+        "Hello.",
+        "lacks level, minutes, needs, title",
+    ),
     "a shell block that would run": ("```python\nfrom", "```bash\nfrom", "```console"),
     "a mark without its end": ("    # <<< solution\n", "", "need pairs"),
     "an end without its mark": ("    # >>> solution\n", "", "need pairs"),

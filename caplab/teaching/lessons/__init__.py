@@ -30,10 +30,11 @@ class QuizQuestion:
 
 @dataclass(frozen=True)
 class Lesson:
-    """The quiz of a lesson, and the hints for each of its exercises."""
+    """The quiz of a lesson, the hints for each of its exercises, and its title."""
 
     quiz: tuple[QuizQuestion, ...]
     hints: dict[str, tuple[str, ...]]
+    title: str = ""
 
 
 def lessons() -> list[str]:
@@ -61,4 +62,4 @@ def _read(number: str) -> Lesson:
         for row in found.get("quiz", [])
     )
     hints = {f"{number}_{name}": tuple(texts) for name, texts in found.get("hints", {}).items()}
-    return Lesson(quiz, hints)
+    return Lesson(quiz, hints, found.get("title", ""))
