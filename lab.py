@@ -43,7 +43,8 @@ STAMP = VENV / "caplab-stamp.txt"  # "installing", or the fingerprint and the ex
 LOG = VENV / "pip.log"
 SETTINGS = VENV / "share/jupyter/lab/settings/overrides.json"
 NEWS = "@jupyterlab/apputils-extension:notification"  # JupyterLab would ask the network for some
-NO_NEWS = '{"%s": {"fetchNews": "false", "checkForUpdates": false}}' % NEWS
+NO_NEWS = '"%s": {"fetchNews": "false", "checkForUpdates": false}' % NEWS
+AS_PAGES = '"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "%s"}}'
 
 NO_TORCH = """PyTorch offers nothing for this Python (%s, %d bits).
 It needs a 64-bit Python on one of: %s.
@@ -130,10 +131,9 @@ def install(extras: List[str]) -> None:
     pip("1 of 3: the installer itself", "pip", "setuptools")
     pip("2 of 3: PyTorch", *torch)
     # Without isolation the build takes its tools from step 1, locked, and needs no network.
-    project = ".[%s]" % ",".join(extras)
-    pip("3 of 3: everything else", "--no-build-isolation", "--editable", project)
+    pip("3 of 3: all else", "--no-build-isolation", "--editable", ".[%s]" % ",".join(extras))
     SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(NO_NEWS)
+    SETTINGS.write_text("{%s, %s}" % (NO_NEWS, AS_PAGES % "Markdown Preview"))
     STAMP.write_text(" ".join([fingerprint(), *extras]))
 
 

@@ -20,7 +20,8 @@ def target_output(cell: NotebookNode) -> str:
 
 def shape(text: str) -> str:
     """Show what an output looks like, and not what it says."""
-    return re.sub(r"\d", "#", re.sub(r"'[^'\n]*'", "'...'", text))
+    hidden = re.sub(r"([\"'])[^\n]*?\1", r"\1...\1", text)
+    return re.sub(r"\d", "#", hidden)
 
 
 def as_markdown(output: NotebookNode) -> str:
