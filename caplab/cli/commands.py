@@ -130,8 +130,14 @@ def _parser() -> argparse.ArgumentParser:
     kept.set_defaults(run=_cache)
     _add_sweep(commands.add_parser("sweep", help="train a grid of recipes, see docs/sweeps.md"))
     claims = commands.add_parser("claims", help="measure each claim of the course in an atlas")
-    claims.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
     claims.set_defaults(run=_claims)
+    league = commands.add_parser("league", help="compare remedies at equal skill in an atlas")
+    league.add_argument("--task", type=float, default=0.9, help="level to reach (default: 0.9)")
+    league.add_argument("--kept", default="classics_accuracy", help="the column that counts")
+    league.add_argument("--svg", type=Path, metavar="OUT", help="write it as a picture, too")
+    league.set_defaults(run=_league)
+    for command in (claims, league):
+        command.add_argument("--atlas", type=Path, help="your own atlas (default: the shipped one)")
     return parser
 
 
@@ -358,4 +364,18 @@ def _claims(options: argparse.Namespace) -> int:
     from caplab.study.atlas import atlas
 
     _say(claims.measure_all(atlas(options.atlas)))
+    return 0
+
+
+def _league(options: argparse.Namespace) -> int:
+    from caplab.cli.outputs import Outputs
+    from caplab.study.atlas import atlas
+    from caplab.study.charts import league as draw
+    from caplab.study.league import league
+
+    outputs = Outputs({"svg": options.svg}, [options.atlas])
+    found = league(atlas(options.atlas), options.task, options.kept)
+    _say(found)
+    mark = {"Title": "caplab league"}  # so that the next call may replace it
+    outputs.write("svg", lambda path: draw(found).savefig(path, format="svg", metadata=mark))
     return 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from caplab.models.fetch import fetched_folder
-from caplab.models.folder import SMOLLM2
+from caplab.models.folder import SHIPPED, SMOLLM2
 from caplab.models.hub import find_folder
 from caplab.support.errors import BadInput
 from caplab.support.files import append, as_path, check_target, remove
@@ -30,6 +30,7 @@ _TELLS = {
     "html": rb'<meta name="generator" content="caplab gate">',
     "markdown": "### (✅|❌|❓) (HELD|REGRESSED|UNDERPOWERED): ".encode(),
     "junit": rb'<testsuite name="caplab gate: ',
+    "svg": b"<dc:title>caplab league",
     "log": rb'^{"seal": "[0-9a-f]+", "format": "caplab watch ',
 }
 
@@ -148,7 +149,7 @@ def _places(source: Source, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Find where a source lies on the disk: a file, a folder, and of an adapter also its base."""
     name, path = os.fspath(source), as_path(source)
     yield path
-    if name in ("pocket", SMOLLM2) or not path.exists():
+    if name in (*SHIPPED, SMOLLM2) or not path.exists():
         yield (path := _kept(name))
     config = path / "adapter_config.json"
     if config.is_file() and path.resolve() not in above:
@@ -162,8 +163,8 @@ def _kept(name: str) -> Path:
     """Return where a model is kept that is named and not a path: with the lab, or in a cache."""
     from huggingface_hub import constants
 
-    if name == "pocket":
-        return find_folder("pocket")
+    if name in SHIPPED:
+        return find_folder(name)
     if name == SMOLLM2:
         return fetched_folder()
     return Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")

@@ -15,7 +15,7 @@ import pandas as pd
 from caplab.study.atlas import Atlas
 from caplab.study.atlas_rows import recipe_from
 from caplab.study.matching import check_task
-from caplab.study.seeds import interval
+from caplab.study.seeds import bounded, interval
 from caplab.support.errors import BadInput, require_type, short_repr
 from caplab.support.tables import html_table, text_table
 from caplab.support.text import format_number, format_percent, format_rate, join_words
@@ -180,7 +180,7 @@ def _row(
     kept: str,
 ) -> dict[str, Any]:
     """Judge one remedy on the seeds that did not choose its setting."""
-    mean, low, high = interval(runs[kept])
+    mean, *ends = interval(runs[kept])
     recipe: Recipe = runs["recipe"].iloc[0]
     others = [setting["recipe"].iloc[0] for setting in groups[name]]
     won = pairs[(pairs["better"] == name) & pairs["decided"]]
@@ -189,10 +189,11 @@ def _row(
         "setting": _setting(recipe, others),
         "task": float(runs["task_accuracy"].mean()),
         "mean": mean,
-        "low": low,
-        "high": high,
+        "low": bounded(kept, *ends)[f"{kept}_low"],
+        "high": bounded(kept, *ends)[f"{kept}_high"],
         "time": _time(recipe, runs, groups.get("full", [])),
         "old_rows": _old_rows(recipe),
+        "trainable": int(runs["trainable_parameters"].median()),
         "better_than": tuple(won["worse"]),
     }
 

@@ -31,7 +31,7 @@ def test_without_a_command_it_lists_them(capsys):
     assert "command" in capsys.readouterr().err
 
 
-COMMANDS = ["fetch", "score", "exam check", "gate", "sweep", "claims", "doctor"]
+COMMANDS = ["fetch", "score", "exam check", "gate", "sweep", "claims", "league", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,6 +40,19 @@ def test_every_command_explains_itself(command, capsys):
         main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"usage: caplab {command}" in capsys.readouterr().out
+
+
+def test_a_league_is_printed_and_drawn_again(tmp_path, capsys):
+    line = ["league", "--task", "0.7", "--svg", str(tmp_path / "league.svg")]
+    assert [main(line), main(line)] == [0, 0]
+    assert capsys.readouterr().out.startswith("At task .70 ")
+    assert b"caplab league" in (tmp_path / "league.svg").read_bytes()
+
+
+def test_a_league_overwrites_no_picture_of_others(tmp_path, capsys):
+    (tmp_path / "mine.svg").write_text("<svg/>")
+    assert main(["league", "--svg", str(tmp_path / "mine.svg")]) == 2
+    assert "is not an earlier result" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [0, 1])
