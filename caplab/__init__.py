@@ -45,9 +45,9 @@ if TYPE_CHECKING:  # the same names once more, for editors and mypy; a test comp
     from caplab.teaching.classroom import check as check
     from caplab.teaching.classroom import claim as claim
     from caplab.teaching.classroom import hint as hint
-    from caplab.teaching.classroom import predict as predict
     from caplab.teaching.classroom import quiz as quiz
-    from caplab.teaching.classroom import reveal as reveal
+    from caplab.teaching.guesses import predict as predict
+    from caplab.teaching.guesses import reveal as reveal
     from caplab.teaching.progress import progress as progress
     from caplab.training import remedies as remedies
     from caplab.training.fine_tune import fine_tune as fine_tune
@@ -97,11 +97,11 @@ _MODULES = {  # each public name and where it is defined
     "items_needed": "measuring.power",
     "load": "models.load",
     "plots": "plots",
-    "predict": "teaching.classroom",
+    "predict": "teaching.guesses",
     "progress": "teaching.progress",
     "quiz": "teaching.classroom",
     "remedies": "training.remedies",
-    "reveal": "teaching.classroom",
+    "reveal": "teaching.guesses",
     "score": "measuring.score",
     "scorecard_from_lm_eval": "measuring.lm_eval",
     "sweep": "study.sweep",

@@ -1,15 +1,17 @@
 """What earlier runs of a setting did: the atlas, indexed so that a slider can look things up."""
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from caplab.exploring.state import Band, Place
+from caplab.support.errors import BadInput
 from caplab.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from caplab.study.atlas import Atlas
 
-__all__ = ["AtlasBands"]
+__all__ = ["AtlasBands", "bands_of", "shipped_atlas"]
 
 Curve = list[list[float]]  # rows of step, task accuracy and classics accuracy
 
@@ -69,3 +71,20 @@ def _band(curves: list[Curve], last: int) -> Band:
 
 def _spread(values: list[float]) -> tuple[float, float, float]:
     return sum(values) / len(values), min(values), max(values)
+
+
+def shipped_atlas(subject: str) -> "Atlas | None":
+    """Return the course's atlas, if it is about this subject."""
+    try:
+        from caplab.study.atlas import atlas
+
+        found = atlas()
+    except (ImportError, BadInput):
+        return None
+    return found if found.about.get("subject") == subject else None
+
+
+@lru_cache(maxsize=4)
+def bands_of(atlas: "Atlas") -> AtlasBands:
+    """Index an atlas once for all panels."""
+    return AtlasBands(atlas)

@@ -17,6 +17,7 @@ WORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seed": ("seed", str),
     "replay": ("old text mixed in", format_percent),
     "budget": ("budget", format_number),
+    "every": ("a look every", lambda steps: f"{steps} steps"),
     "alpha": ("base → tuned", format_percent),
 }
 _CHOICES = {
@@ -54,6 +55,16 @@ def setting_value(name: str, state: State) -> Any:
     return getattr(state.recipe if name in _RECIPE else state, name)
 
 
+def without_effect(state: State) -> dict[str, str]:
+    """Name the controls that change nothing at the present setting, each with the reason."""
+    idle = {}
+    if state.recipe.method != "lora":
+        idle["rank"] = "Full fine-tuning has no LoRA rank."
+    if state.recipe.replay == 0:
+        idle["replay_source"] = "No old text is mixed in, so it does not matter where it is from."
+    return idle
+
+
 def make_buttons(state: State) -> dict[str, Any]:
     """Make the buttons; none is ever disabled, because that would take the keyboard focus away."""
     wide = widgets.Layout(width="auto")
@@ -74,11 +85,9 @@ def make_guesses(state: State) -> list[Any]:
     """Make the two sliders that place the guess on the plane."""
     start = state.guess or MIDDLE
     return [
-        widgets.FloatSlider(
-            value,
-            min=0,
-            max=1,
-            step=0.05,
+        widgets.SelectionSlider(
+            options=[(format_number(part / 20), part / 20) for part in range(21)],
+            value=value,
             description=f"guess: {what}",
             style=_LABEL,
             layout=_ROOM,

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from caplab.exploring.sentences import ABOUT
 from caplab.exploring.shapes import (
-    HEIGHT,
-    WIDTH,
     Frame,
     Pair,
     draw_axes,
@@ -15,45 +14,48 @@ from caplab.exploring.shapes import (
     svg_path,
     svg_text,
 )
-from caplab.exploring.state import Band, Pin, State
+from caplab.exploring.state import Band, Pin, Place, State
 from caplab.measuring.report import REGRESSED
 from caplab.support.text import format_number
 from caplab.training.run import Point
 
-CURVES = Frame(40, 34, 404, 246)
-SMALL = 104  # the height of a row of capabilities
-COLUMNS = 6
+WIDE, WIDE_WIDTH = Frame(40, 34, 404, 246), 560  # the rest is for the names at the ends
+NARROW, NARROW_WIDTH = Frame(40, 34, 158, 246), 320  # where the page is too narrow for the other
+SMALL = 137, 104  # the width and height of one capability's chart
 
 
 # ---------------------------------------------------------------- along the training
 
 
-def draw_curves(state: State) -> str:
+def draw_curves(state: State, frame: Frame = WIDE) -> str:
     """Draw task and classics against the steps: the atlas pale, pins faint, the run strong."""
     steps = (state.trained or state.recipe).steps
-    frame = replace(CURVES, across=steps)
-    parts = [
-        draw_axes(frame, [steps * part / 4 for part in range(5)], "training steps", "accuracy")
-    ]
+    frame = replace(frame, across=steps)
+    # On the way back the headline tells of another model than the one that these curves end with.
+    below = "steps to the tuned model" if state.mix and state.alpha < 1 else "training steps"
+    parts = [draw_axes(frame, [steps * part / 4 for part in range(5)], below, "accuracy")]
     if state.veiled:
         return "".join([*parts, draw_veil(frame)])
     parts += [_band(frame, state.band)] if state.band else []
     parts += [draw_budget(frame, _start(state), state)]
     parts += [_pinned_curve(frame, pin) for pin in state.pins]
-    parts += [_curve(frame, _classics(state.points), "old"), _curve(frame, _task(state), "new")]
-    return "".join([*parts, _guard(frame, state), _last(frame, state), _ends(frame, state)])
+    parts += [_curve(frame, _classics(state.seen), "old"), _curve(frame, _task(state.seen), "new")]
+    return "".join([*parts, _guard(frame, state), _whole(frame, state), _ends(frame, state)])
 
 
-def _last(frame: Frame, state: State) -> str:
-    """Draw large dots for all questions, asked at the end; the points before ask a sample."""
-    if not state.outcome or not state.points:
-        return ""
-    back = state.guard.restored if state.guard else None
-    step, found = state.points[-1].step if back is None else back, state.outcome
-    dots = [svg_dot(*frame.at((step, found.after.accuracy)), 8, "cl-last cl-old")]
-    if found.task is not None:
-        dots.insert(0, svg_dot(*frame.at((step, found.task)), 8, "cl-last cl-new"))
-    return "".join(dots)
+def _whole(frame: Frame, state: State) -> str:
+    """Draw large dots where all questions were asked, at both ends; those between ask a sample."""
+    places: list[tuple[int, Place]] = []
+    if state.base and state.points:
+        places.append((0, state.base))
+    if state.outcome and state.outcome.place and state.points:
+        back = state.guard.restored if state.guard else None
+        places.append((state.points[-1].step if back is None else back, state.outcome.place))
+    return "".join(
+        svg_dot(*frame.at((step, level)), 7, f"cl-last cl-{kind}")
+        for step, place in places
+        for level, kind in zip(place, ("new", "old"), strict=True)
+    )
 
 
 def _band(frame: Frame, band: Band) -> str:
@@ -72,8 +74,8 @@ def _band(frame: Frame, band: Band) -> str:
 
 def _start(state: State) -> float | None:
     """Return the level of the classics before training, where the curve begins."""
-    if state.points:
-        return state.points[0].classics_accuracy
+    if state.seen:
+        return state.seen[0].classics_accuracy
     if state.band:
         return state.band.classics[0][0]
     return state.base[1] if state.base else None
@@ -95,29 +97,28 @@ def _classics(points: Iterable[Point]) -> list[Pair]:
     return [(point.step, point.classics_accuracy) for point in points]
 
 
-def _task(state: State) -> list[Pair]:
+def _task(points: Iterable[Point]) -> list[Pair]:
     return [
-        (point.step, point.task_accuracy)
-        for point in state.points
-        if point.task_accuracy is not None
+        (point.step, point.task_accuracy) for point in points if point.task_accuracy is not None
     ]
 
 
 def _curve(frame: Frame, spots: list[Pair], kind: str) -> str:
     pixels = [frame.at(spot) for spot in spots]
-    dots = (svg_dot(*pixel, 4, f"cl-dot cl-{kind}") for pixel in pixels)
+    dots = (svg_dot(*pixel, 3.5, f"cl-dot cl-{kind}") for pixel in pixels)
     return svg_path(pixels, f"cl-curve cl-{kind}") + "".join(dots)
 
 
 def _pinned_curve(frame: Frame, pin: Pin) -> str:
-    spots = [spot for spot in _classics(pin.points) if spot[0] <= frame.across]
-    pixels = [frame.at(spot) for spot in spots]
-    if not pixels:
-        return ""
-    x, y = pixels[-1]
-    return svg_path(pixels, "cl-mean cl-old") + svg_text(
-        x - 4, y - 6, str(pin.number), "cl-tick", "end"
-    )
+    """Draw both curves of a pinned run thinly, each with the pin's number at its end."""
+    parts = []
+    for spots, kind in ((_classics(pin.points), "old"), (_task(pin.points), "new")):
+        pixels = [frame.at(spot) for spot in spots if spot[0] <= frame.across]
+        if pixels:
+            x, y = pixels[-1]
+            parts.append(svg_path(pixels, f"cl-mean cl-{kind}"))
+            parts.append(svg_text(x - 4, y - 6, str(pin.number), "cl-tick", "end"))
+    return "".join(parts)
 
 
 def _guard(frame: Frame, state: State) -> str:
@@ -143,8 +144,9 @@ def _ends(frame: Frame, state: State) -> str:
     names: list[tuple[float, str, str]] = []
     if state.points:
         task, classics = _levels(state)
-        names.append((classics, f"classics {format_number(classics)}", "old"))
-        names += [(task, f"task {format_number(task)}", "new")] if task is not None else []
+        about = "" if state.outcome else ABOUT
+        names.append((classics, f"classics {about}{format_number(classics)}", "old"))
+        names += [(task, f"task {about}{format_number(task)}", "new")] if task is not None else []
     elif state.band:
         names.append((state.band.classics[-1][0], "classics", "old"))
         names.append((state.band.task[-1][0], "task", "new"))
@@ -185,27 +187,23 @@ def shown_capabilities(state: State) -> list[str]:
     return list(state.points[-1].by_capability) if state.detailed and state.points else []
 
 
-def draw_details(state: State) -> str:
-    """Draw one small panel for each capability."""
-    parts, wide = [], (WIDTH - 2 * 20) / COLUMNS
-    for index, capability in enumerate(shown_capabilities(state)):
-        row, column = divmod(index, COLUMNS)
-        steps = (state.trained or state.recipe).steps
-        corner = 20 + column * wide + 8, HEIGHT + row * SMALL + 34
-        frame = Frame(*corner, wide - 26, SMALL - 50, steps)
-        parts.append(_detail(state, capability, frame))
-    return "".join(parts)
+def draw_details(state: State) -> list[str]:
+    """Draw one small chart for each capability."""
+    width, height = SMALL
+    frame = Frame(8, 34, width - 26, height - 50, (state.trained or state.recipe).steps)
+    return [_detail(state, capability, frame) for capability in shown_capabilities(state)]
 
 
 def _detail(state: State, capability: str, frame: Frame) -> str:
     """Draw the curve of one capability; at its end, all of its questions and their verdict."""
-    levels = [(point.step, point.by_capability[capability]) for point in state.points]
-    after, kind = levels[-1][1], "cl-name"
+    levels = [(point.step, point.by_capability[capability]) for point in state.seen]
+    after, kind, about = levels[-1][1], "cl-name", ABOUT
     if state.shown:
         row = state.shown.report[capability]
-        after, kind = row.after, "cl-name cl-bad" if row.verdict == REGRESSED else kind
-    short = capability if len(capability) < 16 else capability[:15] + "…"
-    words = f"{short} {format_number(after)}"
+        after, about = row.after, ""
+        kind = "cl-name cl-bad" if row.verdict == REGRESSED else kind
+    short = capability if len(capability) < 14 else capability[:13] + "…"
+    words = f"{short} {about}{format_number(after)}"
     edges = [
         svg_line(frame.left, frame.y(level), frame.right, frame.y(level), "cl-grid")
         for level in (0, 1)

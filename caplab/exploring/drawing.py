@@ -4,20 +4,28 @@ Pure functions: the same state gives the same markup. In a live panel the colour
 which knows whether it is dark (see `theme`); a picture in a saved notebook has its own background.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from textwrap import wrap
 
-from caplab.exploring.curves import COLUMNS, SMALL, draw_curves, draw_details, shown_capabilities
-from caplab.exploring.plane import draw_plane
-from caplab.exploring.sentences import Headline, headline, name
-from caplab.exploring.shapes import HEIGHT, WIDTH, svg_picture, svg_text
+from caplab.exploring.curves import (
+    NARROW,
+    NARROW_WIDTH,
+    SMALL,
+    WIDE_WIDTH,
+    draw_curves,
+    draw_details,
+)
+from caplab.exploring.plane import PLANE_WIDTH, draw_plane
+from caplab.exploring.sentences import Headline, headline, label, name
+from caplab.exploring.shapes import HEIGHT, svg_group, svg_picture, svg_text
 from caplab.exploring.state import Answer, State
 from caplab.exploring.theme import PRINTED
 from caplab.support.safe_text import html_text
 
-__all__ = ["picture", "render"]
+__all__ = ["as_saved", "picture", "render"]
 
 
 # ---------------------------------------------------------------- the whole
@@ -26,8 +34,8 @@ __all__ = ["picture", "render"]
 def render(state: State) -> str:
     """Return everything that a panel shows below its controls, as HTML."""
     said = headline(state)
-    drawn = svg_picture(_charts(state), WIDTH, _height(state), html_text(said.text))
-    return f'<div class="cl-screen">{_headline(state, said)}{drawn}{_answers(state)}</div>'
+    inside = _headline(state, said) + _charts(state, said.text) + _answers(state)
+    return f'<div class="cl-screen">{inside}</div>'
 
 
 def picture(state: State) -> str:
@@ -40,13 +48,24 @@ def picture(state: State) -> str:
     )
     top = ROW * len(head) + 20
     bottom = top + _height(state) + 14
-    inside = f'<g transform="translate(0 {top})">{_charts(state)}</g>'
+    inside = svg_group(_on_one_sheet(state), 0, top)
     paper = f'<style>{PRINTED}</style><rect width="100%" height="100%" class="cl-paper"/>'
     words = _column(head, 28) + _column(foot, bottom)
     height = bottom + ROW * len(foot)
-    return svg_picture(paper + inside + words, WIDTH, height, html_text(said.text))
+    return svg_picture(paper + inside + words, WIDTH, height, said.text)
 
 
+def as_saved(state: State) -> dict[str, str]:
+    """Return what a saved notebook keeps of a state, by MIME types."""
+    words, drawn = f"{label(state.recipe)}: {headline(state).text}", picture(state)
+    # As an image, whose style sheet is its own: on the page it would restyle other pictures.
+    data = b64encode(drawn.encode()).decode()
+    image = f'<img alt="{html_text(words)}" src="data:image/svg+xml;base64,{data}">'
+    return {"text/html": image, "image/svg+xml": drawn, "text/plain": words}
+
+
+WIDTH = WIDE_WIDTH + PLANE_WIDTH
+COLUMNS = WIDTH // SMALL[0]
 ROW = 22  # between two lines of text
 FITS = {"cl-big": 64, "cl-pale": 112, "cl-name": 114}  # characters in a line, in a wide font
 
@@ -70,12 +89,30 @@ def _answer_line(line: Answer) -> str:
 
 
 def _height(state: State) -> int:
-    names = shown_capabilities(state)
-    return HEIGHT + SMALL * -(-len(names) // COLUMNS)
+    return HEIGHT + SMALL[1] * -(-len(draw_details(state)) // COLUMNS)
 
 
-def _charts(state: State) -> str:
-    return draw_curves(state) + draw_plane(state) + draw_details(state)
+def _on_one_sheet(state: State) -> str:
+    """Put all charts where a page that cannot lay them out shows them."""
+    wide, high = SMALL
+    small = [
+        svg_group(chart, 14 + wide * (n % COLUMNS), HEIGHT + high * (n // COLUMNS))
+        for n, chart in enumerate(draw_details(state))
+    ]
+    return "".join([draw_curves(state), svg_group(draw_plane(state), WIDE_WIDTH, 0), *small])
+
+
+def _charts(state: State, title: str) -> str:
+    """Draw each chart by itself: the page puts them beside or below each other, as it has room.
+
+    A narrow page shows the second drawing of the curves, because shrunken letters are not read.
+    """
+    curves = svg_picture(draw_curves(state), WIDE_WIDTH, HEIGHT, title, "cl-wide")
+    curves += svg_picture(draw_curves(state, NARROW), NARROW_WIDTH, HEIGHT, title, "cl-narrow")
+    plane = svg_picture(draw_plane(state), PLANE_WIDTH, HEIGHT, "task against classics", "cl-plane")
+    small = "".join(svg_picture(chart, *SMALL, title, "cl-small") for chart in draw_details(state))
+    details = f'<div class="cl-row">{small}</div>' if small else ""
+    return f'<div class="cl-row">{curves}{plane}</div>{details}'
 
 
 def _headline(state: State, said: Headline) -> str:
@@ -102,11 +139,13 @@ def _current(state: State) -> Sequence[Answer]:
 
 
 def _answers(state: State) -> str:
-    if not state.answers:
+    """Show the questions from the beginning, so that nothing moves when the answers come."""
+    lines = _current(state) or [Answer(question, "…") for question in state.questions]
+    if not lines:
         return ""
     now = f"after: {name(state)}" if state.points else "after"
     head = "".join(f"<th>{html_text(title)}</th>" for title in ("question", "before", now))
-    rows = "".join(map(_answer_row, _current(state)))
+    rows = "".join(map(_answer_row, lines))
     return f'<table class="cl-answers"><tr>{head}</tr>{rows}</table>'
 
 

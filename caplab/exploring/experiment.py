@@ -227,9 +227,8 @@ def _guard(setup: PanelSetup, state: State) -> RegressionGuard | None:
     """Set up the guard of a preset that has one."""
     if not state.preset.guards:
         return None
-    every = max(1, state.recipe.steps // 6)
     return RegressionGuard(
-        setup.exam or load_exam(), budget=state.budget, every=every, action=state.action
+        setup.exam or load_exam(), budget=state.budget, every=state.every, action=state.action
     )
 
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from caplab.exploring.atlas_bands import AtlasBands
+from caplab.exploring.asleep import show_panel
+from caplab.exploring.atlas_bands import bands_of, shipped_atlas
 from caplab.exploring.cells import kept_in_cell
 from caplab.exploring.controls import (
     MIDDLE,
@@ -20,12 +21,13 @@ from caplab.exploring.controls import (
     make_guesses,
     setting_value,
     show_if,
+    without_effect,
 )
-from caplab.exploring.drawing import picture, render
+from caplab.exploring.drawing import as_saved, render
 from caplab.exploring.experiment import PanelSetup, in_words, judged, perform, warm_up
 from caplab.exploring.presets import PRESETS
 from caplab.exploring.runner import Job, Runner, threads_show
-from caplab.exploring.sentences import headline, label, name
+from caplab.exploring.sentences import label, name
 from caplab.exploring.state import Pin, State
 from caplab.exploring.theme import LIVE
 from caplab.measuring.policy import check_budget
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from caplab.study.atlas import Atlas
 
 __all__ = ["Explorer", "explorer"]
-_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _NO_TUNED_MODEL = "There is no tuned model yet: press Run first."
 _NO_RUN: dict[str, Any] = {
     "points": (),
@@ -79,9 +80,10 @@ def explorer(
 
     def make() -> "Explorer":
         setup = PanelSetup(_opened(subject), task, exam, task_exam)
-        state = _first_state(preset, setup.subject.name, budget, predict, settings)
+        state = _first_state(preset, setup, budget, predict, settings)
         threads = threads_show() if threaded is None else threaded
-        return Explorer(setup, state, atlas or _shipped(setup), live=live, threaded=threads)
+        found = atlas or (shipped_atlas(setup.subject.name) if setup.is_course else None)
+        return Explorer(setup, state, found, live=live, threaded=threads)
 
     return kept_in_cell(asked, make)
 
@@ -91,15 +93,16 @@ def _opened(subject: Subject | str | None) -> Subject:
 
 
 def _first_state(
-    preset: str, subject: str, budget: float, predict: bool, settings: dict[str, Any]
+    preset: str, setup: PanelSetup, budget: float, predict: bool, settings: dict[str, Any]
 ) -> State:
     """Return what a new panel shows."""
     chosen = PRESETS[preset]
     return State(
         preset=chosen,
         recipe=chosen.recipe.change(**settings),
-        subject=subject,
+        subject=setup.subject.name,
         budget=budget,
+        questions=setup.questions,
         predicting=predict,
         guess=MIDDLE if predict else None,
     )
@@ -121,19 +124,6 @@ def _check(preset: Any, budget: Any, exam: Any, task_exam: Any, task: Any, atlas
         raise BadInput(f"atlas is what sweep returns and atlas() opens, not {short_repr(atlas)}.")
 
 
-def _shipped(setup: PanelSetup) -> "Atlas | None":
-    """Return the course's atlas, if it is about this subject and this task."""
-    if not setup.is_course:
-        return None
-    try:
-        from caplab.study.atlas import atlas
-
-        found = atlas()
-    except (ImportError, BadInput):
-        return None
-    return found if found.about.get("subject") == setup.subject.name else None
-
-
 class Explorer:
     """A panel: controls, a picture, and a runner that trains what the controls say."""
 
@@ -141,12 +131,12 @@ class Explorer:
         self, setup: PanelSetup, state: State, atlas: "Atlas | None", *, live: bool, threaded: bool
     ) -> None:
         self.setup, self.live = setup, live
-        self._bands = _bands_of(atlas) if atlas else None
+        self._bands = bands_of(atlas) if atlas else None
         base = self._bands.base if self._bands else None
         self.state = self._first = replace(state, base=base, **self._seen(state.recipe))
         self._lock = threading.RLock()
         self._runner = Runner(threaded)
-        self._printed: Any = None
+        self._keep: Callable[[], None] = lambda: None  # bring what is saved up to date
         self._loop: asyncio.AbstractEventLoop | None = None  # the main thread's, in a kernel
         self._moving = False  # controls are being set by the panel, not by the learner
         self._screen = widgets.HTML(render(self.state), layout=widgets.Layout(width="100%"))
@@ -174,9 +164,12 @@ class Explorer:
         head = widgets.HTML(f'{LIVE}{title}<div class="cl-advice">{preset.advice}</div>')
         wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
         self._guessing = widgets.HBox(self.guesses, layout=hidden_layout(not self.state.predicting))
+        self._idle = widgets.HTML()
+        self._rest()
         rows = [
             head,
             widgets.HBox(list(self.controls.values()), layout=wrap),
+            self._idle,
             widgets.HBox(list(self.buttons.values()), layout=wrap),
             self._guessing,
             self._screen,
@@ -229,6 +222,7 @@ class Explorer:
             }
             blank = tuple(replace(line, after=None) for line in self.state.answers)
             self._set(replace(self._first, answers=blank, **kept))
+            self._rest()
             show_if(self._guessing, self._first.predicting)
 
     # ------------------------------------------------------------ what a learner does
@@ -255,8 +249,8 @@ class Explorer:
                 self._set(judged(state, state.budget))
             elif name == "budget":
                 self._set(judged(self.state, value))
-            elif name == "action":
-                self._show(action=value)
+            elif name in ("action", "every"):
+                self._show(**{name: value})
             else:
                 self._new_setting(name, value)
             retrain = name != "alpha" and (name != "budget" or self.state.preset.guards)
@@ -265,10 +259,7 @@ class Explorer:
 
     def _matters(self, name: str) -> bool:
         """Check whether a setting makes a difference: without LoRA a rank does not."""
-        recipe = self.state.recipe
-        if name == "rank":
-            return recipe.method == "lora"
-        return name != "replay_source" or recipe.replay > 0
+        return name not in without_effect(self.state)
 
     def _new_setting(self, name: str, value: Any) -> None:
         recipe = self.state.recipe.change(**{name: value})
@@ -276,6 +267,16 @@ class Explorer:
             scaled = "LoRA scale" if value == "lora" else WORDS["alpha"][0]
             self.controls["alpha"].description = scaled
         self._show(recipe=recipe, message="", **self._seen(recipe))
+        self._rest()
+
+    def _rest(self) -> None:
+        """Disable the controls that change nothing now, and say why."""
+        idle = without_effect(self.state)
+        reasons = []
+        for each, control in self.controls.items():
+            control.disabled = each in idle
+            reasons += [idle[each]] if each in idle else []
+        self._idle.value = f'<div class="cl-idle">{" ".join(reasons)}</div>' if reasons else ""
 
     def _seen(self, recipe: Recipe) -> dict[str, Any]:
         return self._bands.of(recipe) if self._bands else {}
@@ -359,20 +360,14 @@ class Explorer:
             self.state = state
             self._screen.value = render(state)
             self.buttons["stop"].button_style = "warning" if state.busy else ""
-            if self._printed and not state.busy:
-                self._printed.update(_as_picture(state), raw=True)
+            if not state.busy:
+                self._keep()
 
     # ------------------------------------------------------------ in a notebook
 
     def _ipython_display_(self) -> None:
         """Show the widgets, and behind them a picture for pages without a kernel."""
-        from IPython.display import display
-
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        display({_WIDGET_VIEW: view, "text/plain": repr(self)}, raw=True)  # type: ignore[no-untyped-call]
-        if self._runner.threaded:  # in Colab, where it is not, nothing would hide the picture
-            printed = _as_picture(self.state)
-            self._printed = display(printed, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._keep = show_panel(self.widget, repr(self), lambda: as_saved(self.state))
         with suppress(RuntimeError):  # without a kernel there is no loop, and no need to be quick
             self._loop = asyncio.get_running_loop()
             self._loop.call_later(0.1, self._warm_up)
@@ -393,14 +388,3 @@ class Explorer:
 
     def __repr__(self) -> str:
         return f"Explorer {self.state.preset.title!r}: {label(self.state.recipe)}"
-
-
-@lru_cache(maxsize=4)
-def _bands_of(atlas: "Atlas") -> AtlasBands:
-    """Index an atlas once for all panels."""
-    return AtlasBands(atlas)
-
-
-def _as_picture(state: State) -> dict[str, str]:
-    words = f"{label(state.recipe)}: {headline(state).text}"
-    return {"image/svg+xml": picture(state), "text/plain": words}

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from caplab.exploring.curves import draw_budget
 from caplab.exploring.sentences import name
-from caplab.exploring.shapes import WIDTH, Frame, draw_axes, svg_dot, svg_path, svg_text
+from caplab.exploring.shapes import Frame, draw_axes, svg_dot, svg_paper, svg_path, svg_text
 from caplab.exploring.state import Band, Place, State, place
 from caplab.support.text import format_percent
 
-PLANE = Frame(602, 34, 246, 246)
+PLANE_WIDTH = 300
+PLANE = Frame(42, 34, 246, 246)
 
 
 def draw_plane(state: State) -> str:
@@ -46,7 +47,7 @@ def _path(frame: Frame, state: State) -> str:
     if state.mixes:
         stops = [mix.outcome.place for _, mix in sorted(state.mixes.items())]
     else:
-        stops = [place(point) for point in state.points]
+        stops = [place(point) for point in state.seen]
         stops += [state.outcome.place] if state.outcome else []
     path = svg_path([frame.at(stop) for stop in stops if stop], "cl-path")
     if state.guess and state.place and not state.veiled:
@@ -103,6 +104,8 @@ def _names(frame: Frame, spots: list[Spot]) -> str:
         costs = [_cost(box, taken, frame) + rank for rank, box in enumerate(boxes)]  # near first
         best = costs.index(min(costs))
         taken.append(boxes[best])
+        left, top, right, bottom = boxes[best]
+        parts.append(svg_paper(left, top, right - left, bottom - top))
         parts.append(svg_text(*choices[best][:2], spot.name, "cl-name cl-rim", choices[best][2]))
     return "".join(parts)
 
@@ -125,9 +128,10 @@ def _box(x: float, y: float, anchor: str, wide: float, tall: float) -> Box:
 
 def _cost(box: Box, taken: list[Box], frame: Frame) -> float:
     """Return the cost of a position for a name: what it covers, and whether it leaves the plane."""
-    outside = box[0] < frame.left - 30 or box[2] > WIDTH or box[1] < 0 or box[3] > frame.bottom
+    left, top, right, bottom = box
+    outside = left < frame.left - 30 or right > PLANE_WIDTH or top < 0 or bottom > frame.bottom
     covered = sum(
-        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+        left < other[2] and other[0] < right and top < other[3] and other[1] < bottom
         for other in taken
     )
     return 100.0 * covered + 150.0 * outside

@@ -24,7 +24,7 @@ PRESETS = {
     "learning_rate": Preset(
         "How fast is too fast?",
         "Find the largest learning rate, or the last step, that stays above the budget line.",
-        ("learning_rate", "steps", "seed", "budget"),
+        ("method", "learning_rate", "steps", "seed", "budget"),
         COURSE.change(learning_rate=1e-3),
     ),
     "replay": Preset(
@@ -36,7 +36,7 @@ PRESETS = {
     "guard": Preset(
         "A guard that watches",
         "Give the guard a budget and something to do when it is crossed; then let it watch.",
-        ("action", "budget", "learning_rate"),
+        ("action", "budget", "every", "learning_rate"),
         COURSE,
         guards=True,
     ),
@@ -57,5 +57,6 @@ STOPS: dict[str, tuple[float, ...]] = {
     "seed": (0, 1, 2, 3, 4),
     "replay": (0.0, 0.01, 0.05, 0.1, 0.25, 0.5),
     "budget": (0.01, 0.02, 0.05, 0.1, 0.2),
+    "every": (5, 10, 20),
     "alpha": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 }

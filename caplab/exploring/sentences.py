@@ -14,7 +14,9 @@ from caplab.support.text import (
 )
 from caplab.training.recipe import Recipe
 
-__all__ = ["Headline", "headline", "label", "name"]
+__all__ = ["ABOUT", "Headline", "headline", "label", "name"]
+
+ABOUT = "≈ "  # before a level that only a sample of the questions tells
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,12 @@ def _unfinished(state: State) -> Headline:
     point, steps = state.points[-1], (state.trained or state.recipe).steps
     doing = {"training": "Training", "stopping": "Stopping"}.get(state.phase, "Stopped")
     task, classics = _share(point.task_accuracy), format_number(point.classics_accuracy)
-    where = f"{doing}, step {point.step} of {steps}: task {task}, classics {classics}"
-    return Headline(where, detail=state.message or "Each point asks a sample of the questions.")
+    task = task if point.task_accuracy is None else ABOUT + task
+    where = f"{doing}, step {point.step} of {steps}: task {task}, classics {ABOUT}{classics}"
+    note = "Each point asks a sample of the questions; the ends of the curves ask all."
+    if point.step == steps and state.busy:
+        note = "The training is done. Now all questions are asked, for the verdict …"
+    return Headline(where, detail=state.message or note)
 
 
 def _guessing(state: State) -> Headline:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from caplab.support.safe_text import html_text
 
-WIDTH, HEIGHT = 860, 332  # of both charts; the page scales them
+HEIGHT = 332  # of a chart
 Pair: TypeAlias = tuple[float, float]  # x and y, as values or as pixels
 
 
@@ -44,12 +44,17 @@ class Frame:
         return self.x(values[0]), self.y(values[1])
 
 
-def svg_picture(inside: str, width: int, height: int, title: str) -> str:
+def svg_picture(inside: str, width: float, height: float, title: str, kind: str = "") -> str:
     """Wrap shapes into one picture with a title for screen readers."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'class="cl-charts" aria-label="{title}">{inside}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'class="cl-charts {kind}" aria-label="{html_text(title)}">{inside}</svg>'
     )
+
+
+def svg_group(inside: str, x: float, y: float) -> str:
+    """Move shapes to another place."""
+    return f'<g transform="translate({x:g} {y:g})">{inside}</g>'
 
 
 def draw_axes(frame: Frame, ticks: Sequence[float], below: str, above: str) -> str:
@@ -94,6 +99,12 @@ def svg_path(pixels: Sequence[Pair], kind: str) -> str:
     numbers = " ".join(f"{value:.1f}" for value in chain.from_iterable(pixels))
     tag = "polygon" if "cl-band" in kind else "polyline"
     return f'<{tag} points="{numbers}" class="{kind}"/>'
+
+
+def svg_paper(left: float, top: float, width: float, height: float) -> str:
+    """Lay paper below words, so that no line runs through them."""
+    box = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect {box} rx="3" class="cl-behind"/>'
 
 
 def svg_dot(x: float, y: float, size: float, kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from caplab.measuring.report import Report
@@ -139,6 +139,7 @@ class State:
     subject: str = "pocket"
     budget: float = 0.05
     action: Action = "stop"
+    every: int = 10  # steps from one look of the guard to the next
     alpha: float = 1.0
     phase: Phase = "ready"
     message: str = ""
@@ -150,6 +151,7 @@ class State:
     outcome: Outcome | None = None
     guard: Watched | None = None
     mixes: Mapping[float, Mix] = field(default_factory=dict)
+    questions: tuple[str, ...] = ()  # those that `answers` will answer
     answers: tuple[Answer, ...] = ()
     pins: tuple[Pin, ...] = ()
     guess: Place | None = None
@@ -165,6 +167,21 @@ class State:
     def busy(self) -> bool:
         """Check whether a training goes on."""
         return self.phase in ("training", "stopping")
+
+    @property
+    def seen(self) -> tuple[Point, ...]:
+        """Return the points; those at the ends tell of all questions, once these were asked."""
+        if not self.points:
+            return ()
+        first, last = self.points[0], self.points[-1]
+        if self.base:
+            first = replace(first, task_accuracy=self.base[0], classics_accuracy=self.base[1])
+        if self.outcome:
+            start, end = self.outcome.before, self.outcome.after
+            first = replace(first, by_capability=start.by_capability)
+            last = replace(last, by_capability=end.by_capability, task_accuracy=self.outcome.task)
+            last = replace(last, classics_accuracy=end.accuracy)
+        return (first, *self.points[1:-1], last) if len(self.points) > 1 else (first,)
 
     @property
     def mix(self) -> Mix | None:

@@ -14,6 +14,7 @@ text { font: 14px %(font)s; fill: %(ink)s; }
 .cl-pale { fill: %(pale)s; }
 .cl-name { font-size: 13px; }
 .cl-rim { paint-order: stroke; stroke: %(paper)s; stroke-width: 4px; stroke-linejoin: round; }
+.cl-behind { fill: %(paper)s; fill-opacity: .85; }
 .cl-end { font-size: 15px; font-weight: 600; }
 .cl-veil { font-size: 64px; fill: %(pale)s; opacity: .5; }
 .cl-grid { stroke: %(ink)s; stroke-opacity: .12; }
@@ -21,32 +22,35 @@ polyline, polygon, line { fill: none; }
 .cl-curve { stroke-width: 3.5; stroke-linejoin: round; stroke-linecap: round; }
 .cl-curve.cl-old, .cl-mean.cl-old { stroke: %(old)s; }
 .cl-curve.cl-new, .cl-mean.cl-new { stroke: %(new)s; }
-.cl-mean { stroke-width: 1.5; stroke-opacity: .55; }
+.cl-mean { stroke-width: 1.5; stroke-opacity: .9; }
 .cl-dot.cl-old, .cl-band.cl-old, text.cl-old { fill: %(old)s; }
 .cl-dot.cl-new, .cl-band.cl-new, text.cl-new { fill: %(new)s; }
 .cl-last { stroke: %(paper)s; stroke-width: 2; }
 .cl-last.cl-old { fill: %(old)s; }
 .cl-last.cl-new { fill: %(new)s; }
-.cl-band { fill-opacity: .18; stroke: none; }
+.cl-band { fill-opacity: .18; stroke-width: 1; stroke-opacity: .85; }
+.cl-band.cl-old { stroke: %(old)s; }
+.cl-band.cl-new { stroke: %(new)s; }
 .cl-budget { stroke: %(line)s; stroke-width: 2; stroke-dasharray: 7 5; }
 text.cl-line { fill: %(line)s; font-weight: 500; }
 .cl-beyond { fill: %(bad)s; fill-opacity: .06; }
 .cl-guard { stroke: %(guard)s; stroke-width: 2.5; }
 .cl-guarded { fill: %(guard)s; font-weight: 600; }
-.cl-cloud { fill: %(ink)s; fill-opacity: .1; stroke: %(ink)s; stroke-opacity: .25; }
-.cl-path { stroke: %(ink)s; stroke-opacity: .45; stroke-width: 2; }
+.cl-cloud { fill: %(ink)s; fill-opacity: .1; stroke: %(ink)s; stroke-opacity: .6; }
+.cl-path { stroke: %(ink)s; stroke-opacity: .6; stroke-width: 2; }
 .cl-miss { stroke: %(guess)s; stroke-width: 2; stroke-dasharray: 3 4; }
 .cl-spot-base { fill: %(paper)s; stroke: %(ink)s; stroke-width: 2; }
 .cl-spot-now { fill: %(ink)s; stroke: %(paper)s; stroke-width: 2; }
 .cl-spot-pin { fill: %(pale)s; stroke: %(paper)s; stroke-width: 1.5; }
 .cl-spot-guess { fill: none; stroke: %(guess)s; stroke-width: 3; }
-.cl-number { font-size: 12px; font-weight: 700; fill: %(paper)s; }
+.cl-number { font-size: 13px; font-weight: 700; fill: %(paper)s; }
 .cl-bad { fill: %(bad)s; font-weight: 600; }
 .cl-paper { fill: %(paper)s; }
 """
 
 _PANEL = """
 .caplab-explorer { max-width: 1080px; padding: 2px 8px 8px; font-family: %(font)s; color: %(ink)s; }
+.caplab-explorer > * { margin-left: 0; margin-right: 0; max-width: 100%%; }
 .caplab-explorer .cl-title { font-size: 21px; font-weight: 600; line-height: 1.3; }
 .caplab-explorer .cl-advice { font-size: 15px; line-height: 1.4; color: %(pale)s; }
 .caplab-explorer .widget-label { text-align: left; }
@@ -58,7 +62,19 @@ _PANEL = """
 .caplab-explorer .cl-verdict { margin-left: 12px; padding: 1px 12px 2px; border-radius: 14px;
   color: %(badge)s; font-size: 17px; font-weight: 600; white-space: nowrap; display: inline-block; }
 .caplab-explorer .cl-verdict i { font-style: normal; font-weight: 400; }
-.caplab-explorer .cl-charts { display: block; width: 100%%; height: auto; }
+.caplab-explorer .cl-screen { container-type: inline-size; }
+.caplab-explorer .cl-row { display: flex; flex-wrap: wrap; overflow-x: auto; }
+.caplab-explorer .cl-charts { display: block; height: auto; min-width: 0; }
+.caplab-explorer .cl-wide { flex: 560 1 490px; max-width: 700px; }
+.caplab-explorer .cl-narrow { display: none; flex: 1 0 280px; max-width: 480px; }
+.caplab-explorer .cl-plane { flex: 300 1 262px; max-width: 375px; }
+.caplab-explorer .cl-small { flex: 1 0 130px; max-width: 200px; }
+@container (max-width: 489px) {
+  .caplab-explorer .cl-wide { display: none; }
+  .caplab-explorer .cl-narrow { display: block; }
+}
+.caplab-explorer .widget-button.mod-warning { background: %(bad)s; color: %(paper)s; }
+.caplab-explorer .cl-idle { font-size: 14px; color: %(pale)s; }
 .caplab-explorer .cl-failed b { color: %(bad)s; }
 .caplab-explorer table.cl-answers { border-collapse: collapse; width: 100%%; font-size: 15px;
   line-height: 1.35; margin: 4px 0 0; table-layout: fixed; }
@@ -66,8 +82,6 @@ _PANEL = """
   padding: 3px 12px 3px 0; border: 0; border-top: 1px solid %(grid)s; vertical-align: top;
   overflow-wrap: anywhere; white-space: normal; background: none; }
 .caplab-explorer .cl-answers th { font-weight: 400; font-size: 13px; color: %(pale)s; border: 0; }
-.jp-OutputArea-child:has(.caplab-explorer) + .jp-OutputArea-child:has(.jp-RenderedSVG) {
-  display: none; }
 .caplab-explorer .cl-lost { color: %(bad)s; font-weight: 600; }
 .caplab-explorer .cl-changed { font-weight: 600; }
 .caplab-explorer .cl-kept { color: %(good)s; }

@@ -1,23 +1,20 @@
-"""What lessons call to teach: `predict`, `reveal`, `quiz`, `check`, `hint` and `claim`.
+"""What lessons call to teach: `quiz`, `check`, `hint` and `claim`.
 
-Each returns a plain value that prints anywhere; a notebook shows a widget for it. Guesses and hints
-are kept in the kernel's memory only: nothing is saved, nothing is sent.
+Each returns a plain value that prints anywhere; a notebook shows a widget for it. Hints are kept in
+the kernel's memory only; what was solved is kept in one file (`progress`). Nothing is sent.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caplab.support.errors import (
     BadInput,
-    as_number,
     did_you_mean,
     is_count,
     require_type,
     short_repr,
 )
-from caplab.support.text import format_number
 from caplab.teaching.checks import Blank, Wrong, checks, filled
 from caplab.teaching.lessons import QuizQuestion
 from caplab.teaching.lessons import lesson as read_lesson
@@ -31,8 +28,10 @@ from caplab.teaching.notes import (
     buttons,
     column,
     html,
+    nothing,
     one_line,
     rich_text,
+    row,
 )
 from caplab.teaching.progress import exercise_solved, question_answered
 
@@ -43,137 +42,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Feedback",
-    "Guess",
     "Note",
     "Quiz",
     "check",
     "claim",
     "hint",
-    "predict",
     "quiz",
-    "reveal",
 ]
 
 _EMPTY = "Nothing is filled in yet. Write your answer in place of `# your code here`."
 _SOLUTION = "Open the worked solution of lesson {}: the first lines of this notebook link to it."
 _BROKEN = "Your code stopped with {}: {}"
-
-
-# ---------------------------------------------------------------- predict and reveal
-
-
-@dataclass
-class Guess(Front):
-    """A question asked before an experiment, and the learner's guess."""
-
-    question: str
-    options: Sequence[Any]
-    value: Any = None
-    result: Any = None
-
-    @property
-    def slides(self) -> bool:
-        """Tell whether the guess is a number between two ends, chosen with a slider."""
-        return isinstance(self.options, tuple)
-
-    def commit(self, value: Any) -> None:
-        """Keep a guess; once the result is known it is too late."""
-        if self.result is None:
-            self.value = value
-
-    def _widget(self) -> Any:
-        said = html(f"<b>Your guess.</b> {rich_text(self.question)}")
-        answer = html("" if self.value is None else f"Noted: {_told(self.value)}.")
-
-        def commit(value: Any) -> None:
-            late = self.result is not None
-            self.commit(value)
-            answer.value = (
-                "The result is already known." if late else f"Noted: {_told(self.value)}."
-            )
-
-        return column(said, self._asked(commit), answer)
-
-    def _asked(self, commit: Callable[[Any], None]) -> Any:
-        if not self.slides:
-            pressed = None if self.value is None else list(self.options).index(self.value)
-            told = [*map(_told, self.options)]
-            return buttons(told, lambda at: commit(self.options[at]), pressed)
-        import ipywidgets
-
-        low, high = self.options
-        whole = isinstance(low, int) and isinstance(high, int)
-        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        step = 1 if whole else (high - low) / 100
-        middle = (low + high) // 2 if whole else (low + high) / 2
-        start = middle if self.value is None else self.value
-        slider = kind(value=start, min=low, max=high, step=step, continuous_update=False)
-        return ipywidgets.HBox([slider, button("This is my guess", lambda: commit(slider.value))])
-
-    def __repr__(self) -> str:
-        between = " to " if self.slides else ", "
-        return f"Your guess: {one_line(self.question)} ({between.join(map(_told, self.options))})"
-
-
-_GUESSES: dict[str, Guess] = {}
-
-
-def predict(question: str, options: Sequence[Any], *, key: str) -> Guess:
-    """Ask the learner for a guess before the experiment; `reveal` shows it beside the result.
-
-    `options` is a list or a range of choices; a tuple of two numbers is a slider between them.
-    Asked again before the result is known, the same question keeps the guess: a click into the cell
-    selects it, and the next Shift+Enter runs it again.
-    """
-    for text, what in ((question, "A question"), (key, "A key")):
-        require_type(text, str, f"{what} is a string")
-    slides = isinstance(options, tuple)
-    if slides and not (
-        len(options) == 2 and -math.inf < as_number(options[0]) < as_number(options[1]) < math.inf
-    ):
-        wanted = "A slider needs two ends, the lower one first, as in (0, 1)"
-        raise BadInput(f"{wanted}, not {short_repr(options)}. Give choices as a list.")
-    if not isinstance(options, Sequence) or isinstance(options, str) or len(options) < 2:
-        raise BadInput(f"A guess needs a list of at least two options, not {short_repr(options)}.")
-    asked, before = Guess(question, options if slides else list(options)), _GUESSES.get(key)
-    open_still = before is not None and before.result is None
-    if not (open_still and replace(before, value=None) == asked):  # type: ignore[type-var]
-        _GUESSES[key] = asked
-    return _GUESSES[key]
-
-
-def reveal(key: str, result: Any) -> Note:
-    """Show a guess beside the result; a result of `None` means that it did not happen."""
-    require_type(key, str, "A key is a string")
-    if result is None or result != result:  # NaN: for example a share of nothing
-        return Note("Result", "There is none this time: it did not happen.")
-    guess = _GUESSES.get(key)
-    if guess is not None and guess.slides and math.isnan(as_number(result)):
-        raise BadInput(f"The guess {key!r} is a number, but the result is {short_repr(result)}.")
-    if guess is None or guess.value is None:
-        if guess:
-            guess.result = result
-        return Note("Result", f"{_told(result)}. You made no guess this time.")
-    guess.result = result
-    return Note("Result", f"{_told(result)}. Your guess: {_told(guess.value)}. {_verdict(guess)}")
-
-
-def _verdict(guess: Guess) -> str:
-    """Say how close a guess was."""
-    if not guess.slides:
-        exact, close = str(guess.value) == str(guess.result), False
-    else:
-        low, high = guess.options
-        off = abs(guess.value - guess.result) / (high - low)
-        exact, close = off <= 0.02, off <= 0.1
-    if exact:
-        return "You saw it coming."
-    return "Close." if close else "What made the difference? Look for the reason."
-
-
-def _told(value: Any) -> str:
-    """Write a result as the course does: shares without a leading zero."""
-    return format_number(value) if isinstance(value, float) else str(value)
 
 
 # ---------------------------------------------------------------- quiz
@@ -195,16 +74,27 @@ class Quiz(Front):
         letters = _letters(asked)
         if letter not in letters:
             raise BadInput(f"The answers are {', '.join(letters)}; you gave {short_repr(letter)}.")
-        given = asked.choices[letters.index(letter)]
         _ANSWERED[self.lesson, asked.question] = letter
-        if given.right:
+        said = _feedback(asked, letter)
+        if said.kind == RIGHT:
             question_answered(self.lesson, read_lesson(self.lesson).quiz.index(asked) + 1)
-        return Note(RIGHT if given.right else WRONG, given.feedback)
+        return said
 
-    def _widget(self) -> Any:
-        return column(*(self._asked(number) for number in range(1, len(self.questions) + 1)))
+    def _widget(self, keep: Callable[[], None] = nothing) -> Any:
+        numbers = range(1, len(self.questions) + 1)
+        return column(*(self._asked(number, keep) for number in numbers))
 
-    def _asked(self, number: int) -> Any:
+    def _saved(self) -> str:
+        return "".join(self._saved_question(n, asked) for n, asked in enumerate(self.questions, 1))
+
+    def _saved_question(self, number: int, asked: QuizQuestion) -> str:
+        """Write a question, and the learner's last answer with its feedback."""
+        before, text = _ANSWERED.get((self.lesson, asked.question)), _question_html(number, asked)
+        if before not in _letters(asked):
+            return text
+        return f"{text}<p>Your answer: {before}</p>{_feedback(asked, before)._repr_html_()}"
+
+    def _asked(self, number: int, keep: Callable[[], None]) -> Any:
         """Build one question: its text, a button for each answer, the feedback, a hint."""
         asked, said = self.questions[number - 1], html()
         letters = _letters(asked)
@@ -212,18 +102,19 @@ class Quiz(Front):
 
         def answer(at: int) -> None:
             said.value = self.answer(letters[at], number)._repr_html_()
+            keep()
 
         def help_out() -> None:
             said.value = Note("Hint", asked.hint)._repr_html_()
-
-        import ipywidgets
 
         pressed = None
         if before in letters:
             pressed = letters.index(before)
             answer(pressed)
-        row = ipywidgets.HBox([buttons(letters, answer, pressed), button("Hint", help_out)])
-        return column(html(_question_html(number, asked)), row, said)
+        pairs = zip(letters, asked.choices, strict=True)
+        whole = [f"{letter}: {one_line(choice.text)}" for letter, choice in pairs]
+        choices = row(buttons(letters, answer, pressed, whole), button("Hint", help_out))
+        return column(html(_question_html(number, asked)), choices, said)
 
     def __repr__(self) -> str:
         return "\n\n".join(_question_text(n, asked) for n, asked in enumerate(self.questions, 1))
@@ -234,6 +125,11 @@ def _number(question: int, questions: Sequence[Any]) -> int:
     if not is_count(question, 1) or question > len(questions):
         raise BadInput(f"The questions are 1 to {len(questions)}, not {short_repr(question)}.")
     return question
+
+
+def _feedback(asked: QuizQuestion, letter: str) -> Note:
+    given = asked.choices[_letters(asked).index(letter)]
+    return Note(RIGHT if given.right else WRONG, given.feedback)
 
 
 def _letters(asked: QuizQuestion) -> list[str]:
@@ -287,7 +183,10 @@ class Feedback(Front, Note):
         said = {"text/plain": repr(self), "text/html": self._repr_html_()}
         display(said, raw=True)  # type: ignore[no-untyped-call]
 
-    def _widget(self) -> Any:
+    def _saved(self) -> str:
+        return self._repr_html_()
+
+    def _widget(self, keep: Callable[[], None] = nothing) -> Any:
         hints = html()
 
         def more() -> None:

@@ -18,14 +18,15 @@ __all__ = [
     "buttons",
     "column",
     "html",
+    "nothing",
     "one_line",
     "rich_text",
+    "row",
 ]
 
 RIGHT, WRONG, BLANK = "Right", "Try again", "Not yet"
 # Of the bar beside a note: its words have the page's own colour, light or dark.
 _COLOURS = {RIGHT: VERDICTS["HELD"], WRONG: NEW, BLANK: PALE}
-_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,40 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-class Front:
-    """Show a widget in a notebook, and the text where there is no front end."""
+def nothing() -> None:
+    """Keep nothing: no notebook shows this widget."""
 
-    def _widget(self) -> Any:
+
+class Front:
+    """Show a widget in a notebook, and what it shows now as HTML where the notebook is saved."""
+
+    def _widget(self, keep: Callable[[], None] = nothing) -> Any:
+        """Make the widget; it calls `keep` when the learner has changed what it shows."""
+        raise NotImplementedError
+
+    def _saved(self) -> str:
         raise NotImplementedError
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        from caplab.exploring.asleep import show_panel
 
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget().model_id}
-        display({"text/plain": repr(self), _VIEW: view}, raw=True)  # type: ignore[no-untyped-call]
+        kept: list[Callable[[], None]] = []
+
+        def keep() -> None:
+            for update in kept:
+                update()
+
+        def saved() -> dict[str, str]:
+            return {"text/html": self._saved(), "text/plain": repr(self)}
+
+        kept.append(show_panel(self._widget(keep), repr(self), saved))
 
 
 def html(text: str = "") -> Any:
     """Make a text widget from HTML."""
     import ipywidgets
 
-    return ipywidgets.HTML(text)
+    return ipywidgets.HTML(text, tooltip="")  # without one, its label's tooltip is "null"
 
 
 def column(*children: Any) -> Any:
@@ -87,17 +104,27 @@ def column(*children: Any) -> Any:
     return ipywidgets.VBox(list(children))
 
 
+def row(*children: Any) -> Any:
+    """Put widgets beside each other, or below where there is no room."""
+    import ipywidgets
+
+    return ipywidgets.HBox(list(children), layout=ipywidgets.Layout(flex_flow="row wrap"))
+
+
 def buttons(
-    options: Sequence[str], choose: Callable[[int], object], pressed: int | None = None
+    options: Sequence[str],
+    choose: Callable[[int], object],
+    pressed: int | None = None,
+    tooltips: Sequence[str] = (),
 ) -> Any:
     """Make one button per option; none is pressed at first, unless one was pressed before."""
     import ipywidgets
 
-    wide = f"{max(4, 2 + 0.62 * max(map(len, options))):.1f}em"
-    style = ipywidgets.ToggleButtonsStyle(button_width=wide)
-    row = ipywidgets.ToggleButtons(options=list(options), index=pressed, style=style)
-    row.observe(lambda change: change["new"] is not None and choose(change["new"]), "index")
-    return row
+    style = ipywidgets.ToggleButtonsStyle(button_width="auto")
+    known = {"tooltip": "", "tooltips": list(tooltips), "style": style}
+    made = ipywidgets.ToggleButtons(options=list(options), index=pressed, **known)
+    made.observe(lambda change: change["new"] is not None and choose(change["new"]), "index")
+    return made
 
 
 def button(text: str, press: Callable[[], object]) -> Any:

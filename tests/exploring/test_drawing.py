@@ -1,13 +1,17 @@
 """The picture: safe, small, self-contained, and it hides what it should."""
 
+import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 from panels import outcome, point, state, trained
 
-from caplab.exploring.drawing import picture, render
+from caplab.exploring.curves import NARROW_WIDTH, SMALL, WIDE_WIDTH
+from caplab.exploring.drawing import as_saved, picture, render
+from caplab.exploring.plane import PLANE_WIDTH, draw_plane
 from caplab.exploring.state import Answer, Band, Mix, Pin
+from caplab.exploring.theme import LIVE, PRINTED
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 
@@ -84,4 +88,27 @@ def test_the_saved_picture_cuts_no_words():
 def test_the_markup_stays_small():
     points = tuple(point(step) for step in range(0, 61, 6))
     pins = tuple(Pin(n, f"full {n}e-3", (n / 10, 1 - n / 10), points) for n in range(1, 8))
-    assert len(render(trained(points=points, pins=pins, detailed=True))) < 20_000
+    assert len(render(trained(points=points, pins=pins, detailed=True))) < 40_000
+
+
+def test_a_saved_notebook_keeps_a_picture_with_its_words():
+    kept = as_saved(trained())
+    assert kept["text/plain"] == "full 2e-3: Task .93, classics .48"
+    assert '<img alt="full 2e-3: Task .93, classics .48" src="data:image/svg' in kept["text/html"]
+    assert kept["image/svg+xml"] == picture(trained())
+
+
+def test_names_on_the_plane_lie_on_paper():
+    drawn = draw_plane(trained(pins=(Pin(1, "full 1e-3", (0.9, 0.9), ()),)))
+    assert drawn.count("cl-behind") == drawn.count("cl-name") == 3
+
+
+def test_letters_stay_readable_where_there_is_room_for_them():
+    """Each chart is shown at a width, or scrolls, at which its smallest letters have 11 pixels."""
+    sizes = [int(size) for size in re.findall(r"font(?:-size)?: (\d+)px", PRINTED)]
+    least = {
+        kind: int(n) for kind, n in re.findall(r"\.cl-(\w+) \{[^}]*?flex: \d+ \d (\d+)px", LIVE)
+    }
+    widths = {"wide": WIDE_WIDTH, "narrow": NARROW_WIDTH, "plane": PLANE_WIDTH, "small": SMALL[0]}
+    assert least.keys() == widths.keys()
+    assert all(min(sizes) * least[kind] / widths[kind] >= 11 for kind in widths)

@@ -138,12 +138,35 @@ def test_of_ten_quick_moves_the_last_is_run(make, jobs):
 def test_an_idle_slider_trains_nothing(make, jobs):
     lora = make("full_vs_lora")
     lora.controls["rank"].value = 32
+    assert lora.controls["rank"].disabled
+    assert "Full fine-tuning has no LoRA rank." in lora._idle.value
     replay = make("replay")
     replay.controls["replay_source"].value = "self"
+    assert replay.controls["replay_source"].disabled
+    assert "No old text is mixed in" in replay._idle.value
     rate = make("learning_rate")
     rate.controls["budget"].value = 0.2
     assert jobs == []
     assert rate.state.budget == 0.2
+
+
+def test_a_control_wakes_when_it_matters(make, jobs):
+    panel = make("full_vs_lora", live=False)
+    panel.controls["method"].value = "lora"
+    assert (panel.controls["rank"].disabled, panel._idle.value) == (False, "")
+    panel.buttons["reset"].click()
+    assert panel.controls["rank"].disabled
+
+
+def test_the_guards_looks_can_be_made_rarer(make, jobs):
+    panel = make("guard")
+    panel.controls["every"].value = 20
+    finish(panel, jobs)
+    assert jobs[0]["state"].every == 20
+
+
+def test_the_table_of_answers_is_there_from_the_start(make):
+    assert make()._screen.value.count("<td>") == 2 * len(make().setup.questions)
 
 
 def test_when_predicting_only_run_trains(make, jobs):

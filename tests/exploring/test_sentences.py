@@ -22,6 +22,16 @@ def test_the_headline_before_a_run():
     assert headline(state()).text == "Not trained yet: press Run."
 
 
+def test_a_sample_is_marked_and_the_wait_explained():
+    running = headline(trained(outcome=None, phase="training"))
+    assert running.text == "Training, step 60 of 60: task ≈ .93, classics ≈ .48"
+    assert "Now all questions are asked" in running.detail
+    earlier = trained(outcome=None, phase="training").points[:2]
+    assert (
+        "asks a sample" in headline(trained(points=earlier, outcome=None, phase="training")).detail
+    )
+
+
 def test_guess_and_result_stand_together():
     said = headline(trained(predicting=True, guess=(0.9, 0.8)))
     assert said.text == "Task .93, classics .48"

@@ -11,14 +11,14 @@ import pytest
 
 import caplab as cl
 from caplab.support.errors import BadInput
-from caplab.teaching import classroom, notes
+from caplab.teaching import classroom, guesses, notes
 from caplab.teaching.checks import expect
 from caplab.teaching.lessons import Choice, Lesson, QuizQuestion
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(classroom, "_GUESSES", {})
+    monkeypatch.setattr(guesses, "_GUESSES", {})
     monkeypatch.setattr(classroom, "_HINTS_GIVEN", {})
     monkeypatch.setattr(classroom, "_ANSWERED", {})
 
@@ -27,7 +27,9 @@ def fresh(monkeypatch):
 def shown(monkeypatch):
     """Collect what is displayed in place of a notebook."""
     bundles = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: bundles.append(data))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw, display_id=False: bundles.append(data)
+    )
     return bundles
 
 
@@ -105,7 +107,7 @@ def test_a_cell_run_again_keeps_the_guess(options, value):
     again = cl.predict("How much?", options, key="kept")
     assert again.value == value
     assert "Noted: " in text(again._widget())
-    (choice,) = parts(again._widget(), (ipywidgets.ToggleButtons, ipywidgets.FloatSlider))
+    (choice,) = parts(again._widget(), (ipywidgets.ToggleButtons, ipywidgets.SelectionSlider))
     assert choice.value == value
     assert "Your guess: " in repr(cl.reveal("kept", value))
 
@@ -261,9 +263,40 @@ def test_the_displayed_text_is_stable(toy, shown):
     ):
         make()._ipython_display_()
         make()._ipython_display_()
-        one, other = shown[-2:]
-        assert one["text/plain"] == other["text/plain"]
+        one, saved, other, _ = shown[-4:]
+        assert one["text/plain"] == saved["text/plain"] == other["text/plain"]
         assert "model_id" in one["application/vnd.jupyter.widget-view+json"]
+
+
+def test_what_is_saved_holds_guesses_and_answers(toy):
+    guess = cl.predict("How much?", (0.0, 1.0), key="k")
+    assert "You could choose: .00 to 1.00" in guess._saved()
+    guess.commit(0.25)
+    assert "Noted: .25." in guess._saved()
+    quiz = cl.quiz("99", 1)
+    assert "Your answer" not in quiz._saved()
+    quiz.answer("A")
+    assert "Your answer: A" in quiz._saved()
+    assert "One too many." in quiz._saved()
+
+
+def test_a_letter_says_its_whole_answer(toy):
+    (letters,) = parts(cl.quiz("99", 1)._widget(), ipywidgets.ToggleButtons)
+    assert letters.tooltips[0].startswith("A: ")
+    assert len(letters.tooltips) == len(letters.options)
+
+
+def test_a_slider_writes_values_as_the_course_does():
+    (slider,) = parts(cl.predict("?", (0.0, 1.0), key="k")._widget(), ipywidgets.SelectionSlider)
+    assert (slider.label, slider.value) == (".50", 0.5)
+    (whole,) = parts(cl.predict("?", (1, 3), key="n")._widget(), ipywidgets.SelectionSlider)
+    assert [label for label, _ in whole.options] == ["1", "2", "3"]
+
+
+def test_no_tooltip_is_null(toy):
+    for asked in (cl.quiz("99"), cl.predict("?", (0.0, 1.0), key="k"), cl.check("99_1", None)):
+        for part in parts(asked._widget(), (ipywidgets.HTML, ipywidgets.SelectionSlider)):
+            assert part.tooltip is not None
 
 
 @pytest.mark.parametrize(
