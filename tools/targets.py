@@ -29,6 +29,8 @@ def as_markdown(output: NotebookNode) -> str:
     data = output.get("data", {})
     if VIEW in data:
         return ""
+    if drawn := re.search(r'<img class="cl-picture"[^>]*>', data.get("text/html", "")):
+        return drawn[0]  # a picture of caplab, with its alternative text
     if picture := data.get("image/png", "").replace("\n", ""):
         width = output.metadata.get("image/png", {}).get("width", "")
         # A data URI, because Colab shows no attachments.

@@ -2,7 +2,7 @@
 
 from caplab.measuring.report import HELD, REGRESSED
 from caplab.support import colours
-from caplab.support.colours import DARK, DARK_VERDICTS
+from caplab.support.colours import DARK, DARK_PAGES, DARK_VERDICTS
 
 __all__ = ["LIVE", "PRINTED"]
 
@@ -124,8 +124,6 @@ _PAGE = {
     "paper": f"var(--jp-layout-color0, {colours.WHITE})",
     "font": "var(--jp-content-font-family, system-ui, sans-serif)",
 }
-# How pages say that they are dark: JupyterLab, Notebook and Voilà, Colab, VS Code.
-_DARK_PAGES = ('body[data-jp-theme-light="false"]', "html[theme=dark]", "body.vscode-dark")
 
 
 def _variables(colours: dict[str, str]) -> str:
@@ -136,7 +134,7 @@ def _live() -> str:
     """Write the rules with variables, which follow the theme of the page."""
     names = {name: f"var(--cl-{name})" for name in _PAPER}
     rules = "\n".join(map(_scoped, (_SVG % names).strip().splitlines()))
-    dark = ", ".join(f"{page} .caplab-explorer" for page in _DARK_PAGES)
+    dark = ", ".join(f"{page} .caplab-explorer" for page in DARK_PAGES)
     themes = f".caplab-explorer {{ {_variables(_PAPER | _PAGE)} }}\n"
     themes += f"{dark} {{ {_variables(_DARK)} }}\n"
     return f"<style>{themes}{rules}{_PANEL % names}{_VERDICTS}</style>"

@@ -59,9 +59,9 @@ def trade_off(runs: Runs) -> Picture:
     axes = picture.subplots()
     best.sort(key=lambda group: group.mean)
     frontier = zip(*(group.mean for group in best), strict=True)
-    axes.plot(*frontier, color=INK, alpha=0.3, linewidth=5, zorder=1)
+    axes.plot(*frontier, color=INK, alpha=0.5, linewidth=4, zorder=1)
     for group in everyone:
-        _draw_group(axes, group, 1.0 if group in best else 0.4)
+        _draw_group(axes, group, 1.0 if group in best else 0.75)
     exam = clipped(ended[0].before.exam, 40)
     axes.set(xlabel="task accuracy: learned →", ylabel=f"{plain(exam)} accuracy: kept →")
     axes.margins(0.1)
@@ -120,7 +120,7 @@ def _draw_fit(axes: Axes, runs: "list[Run]", moved: Any, lost: Any, fit: Any) ->
     import numpy as np
 
     ends = np.array([moved.min(), moved.max()])
-    axes.plot(ends, fit(ends), color=INK, alpha=0.3, linewidth=5)
+    axes.plot(ends, fit(ends), color=INK, alpha=0.5, linewidth=4)
     for run, x, y in zip(runs, moved, lost, strict=True):
         axes.plot(x, y, **_mark(run.recipe))
     exam = clipped(runs[0].before.exam, 40)
@@ -260,6 +260,6 @@ def _draw_group(axes: Axes, group: _Group, alpha: float) -> None:
         return
     mark = _mark(group.recipe)
     for seed in group.seeds if len(group.seeds) > 1 else ():
-        axes.plot(*zip((x, y), seed, strict=True), color=mark["color"], alpha=0.25, linewidth=1)
-        axes.plot(*seed, **mark | {"markersize": 4}, alpha=0.45)
+        axes.plot(*zip((x, y), seed, strict=True), color=mark["color"], alpha=0.8, linewidth=0.7)
+        axes.plot(*seed, **mark | {"markersize": 4}, alpha=0.8)
     axes.plot(x, y, **mark, alpha=alpha)

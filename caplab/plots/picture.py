@@ -1,20 +1,29 @@
 """The `Picture`: a figure on paper that states its finding."""
 
 import textwrap
+from base64 import b64encode
 from io import BytesIO
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caplab.support.colours import INK, PALE, PAPER
-from caplab.support.safe_text import line_text, log_text
+from caplab.support.colours import DARK_PAGES, INK, PALE, PAPER
+from caplab.support.safe_text import html_text, line_text, log_text
 
 __all__ = ["Picture"]
 
 MOST_ROWS = 40  # in a picture; a table has room for all
 _SHORTEN: dict[str, Any] = {"max_lines": 4, "placeholder": " …"}  # a title or a note
 DOTS = 96  # per inch, as shown; rendered at twice as many for high-resolution screens
+# The smallest letters, of 10 points, have 11 pixels or more at this part of the figure's width.
+_LEAST = 0.83
+# On a dark page light and dark change places, and each colour keeps its hue: blue stays blue.
+DARKEN = "invert(.92) hue-rotate(180deg)"
+_STYLE = f"""<style>
+.cl-picture {{ max-width: 100%; height: auto; }}
+{", ".join(f"{page} .cl-picture" for page in DARK_PAGES)} {{ filter: {DARKEN}; }}
+</style>"""
 
 
 class Picture(Figure):
@@ -22,7 +31,7 @@ class Picture(Figure):
 
     def __init__(self, finding: str, width: float, height: float, note: str = "") -> None:
         super().__init__((width, height), DOTS, facecolor=PAPER)
-        self.finding = finding
+        self.finding, self.note = finding, note
         across, up = 0.12 / width, 0.1 / height  # matplotlib counts in parts of the figure
         # Matplotlib does not wrap text: about 8.6 bold letters of a title fit into an inch.
         title = textwrap.wrap(plain(finding), int(8.6 * width), **_SHORTEN)
@@ -48,13 +57,21 @@ class Picture(Figure):
         )
         return small.getvalue()
 
+    def _repr_html_(self) -> str:
+        """Return the picture with its words for those who do not see it; a narrow page scrolls."""
+        width = round(self.get_figwidth() * DOTS)
+        alt = html_text(" ".join([f"{self.finding}.", *self.note.split()]))
+        data = b64encode(self.png()).decode()
+        style = f"min-width: {round(_LEAST * width)}px"
+        image = f'<img class="cl-picture" alt="{alt}" width="{width}" style="{style}"'
+        image += f' src="data:image/png;base64,{data}">'
+        return f'<div style="overflow-x: auto">{image}</div>{_STYLE}'
+
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        width, height = (round(inches * DOTS) for inches in self.get_size_inches())
-        shown = {"image/png": self.png(), "text/plain": repr(self)}
-        size = {"image/png": {"width": width, "height": height}}
-        display(shown, metadata=size, raw=True)  # type: ignore[no-untyped-call]
+        shown = {"text/html": self._repr_html_(), "text/plain": repr(self)}
+        display(shown, raw=True)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         return line_text(f"<Picture: {self.finding}>")

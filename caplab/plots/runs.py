@@ -1,6 +1,7 @@
 """Draw one training: `run`, its accuracy step by step, and `looks`, what its guard saw."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from matplotlib.axes import Axes
@@ -19,10 +20,12 @@ from caplab.support.text import format_number
 if TYPE_CHECKING:
     import pandas as pd
 
+    from caplab.measuring.scorecard import Scorecard
     from caplab.training.run import Point, Run
 
 __all__ = ["looks", "run"]
 _MOST_PANELS = 24
+_SHAPES = {HELD: "o", UNDERPOWERED: "s", REGRESSED: "X"}  # told apart without their colours
 
 
 class Watcher(Protocol):
@@ -50,11 +53,11 @@ def run(
     `budget` defaults to the guard's, or .05 without a guard. With `capabilities` each capability
     gets a small panel of its own.
     """
-    budget, points = _budget(budget, guard), checked_points(run)
+    budget, points = _budget(budget, guard), _with_whole_ends(run)
     names = _most_lost(points) if capabilities else []
     rows = min(3, max(1, len(names)))
     columns = -(-len(names) // rows)
-    note = _run_note(run, budget) + "\nsmall panels: one capability each; pale: all" * bool(names)
+    note = _run_note(run, budget) + "\nsmall panels: one capability each; thin: all" * bool(names)
     picture = Picture(_run_finding(run, budget, guard), 8.0 + 1.9 * columns, 5.2, note)
     grid = picture.add_gridspec(rows, 1 + columns, width_ratios=(3.4, *[1] * columns), wspace=0.06)
     axes = picture.add_subplot(grid[:, 0])
@@ -98,6 +101,25 @@ def checked_points(run: "Run") -> "list[Point]":
     return points
 
 
+def _with_whole_ends(run: "Run") -> "list[Point]":
+    """Return the points, of which the first and the last tell of all questions, not of a sample."""
+    first, *others = checked_points(run)
+    first = _whole(first, run.before_task, run.before)
+    if run.trouble or not others:
+        return [first, *others]
+    return [first, *others[:-1], _whole(others[-1], run.final_task, run.final)]
+
+
+def _whole(point: "Point", task: "Scorecard | None", classics: "Scorecard") -> "Point":
+    asked = point.task_accuracy is not None and task is not None
+    return replace(
+        point,
+        classics_accuracy=classics.accuracy,
+        by_capability=classics.by_capability,
+        task_accuracy=task.accuracy if asked and task else point.task_accuracy,
+    )
+
+
 def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
     """Draw the two curves and the budget line, each with its name at its end."""
     steps, end = [point.step for point in points], points[-1]
@@ -107,9 +129,9 @@ def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
     names.append((line, f"budget −{format_number(budget)}", BUDGET))
     axes.axhline(line, color=BUDGET, linewidth=2, linestyle="--")
     if end.task_accuracy is not None:
-        axes.plot(steps, _task(points), "o-", color=NEW, linewidth=3, markersize=6)
+        _draw_curve(axes, steps, _task(points), NEW)
         names.append((end.task_accuracy, f"task {format_number(end.task_accuracy)}", NEW_WORDS))
-    axes.plot(steps, classics, "o-", color=OLD, linewidth=3, markersize=6)
+    _draw_curve(axes, steps, classics, OLD)
     levels = [*classics, *_task(points), line]
     axes.set_ylim(max(-0.02, min(levels) - 0.06), max(levels) + 0.03)
     axes.set(xlabel="training steps", ylabel="accuracy")
@@ -117,6 +139,13 @@ def _draw_run(axes: Axes, points: "list[Point]", budget: float) -> None:
     axes.yaxis.set_major_formatter(tick)
     on_paper(axes, "both")
     name_ends(axes, names)
+
+
+def _draw_curve(axes: Axes, steps: list[int], levels: list[float], colour: str) -> None:
+    """Draw a curve with small dots for samples of the questions, and large ones for all of them."""
+    axes.plot(steps, levels, "o-", color=colour, linewidth=3, markersize=5)
+    ends = slice(None, None, max(1, len(steps) - 1))
+    axes.plot(steps[ends], levels[ends], "o", color=colour, markersize=11)
 
 
 def _task(points: "list[Point]") -> list[float]:
@@ -147,7 +176,9 @@ def _draw_capability(
     steps = [point.step for point in points]
     levels = [point.by_capability[name] for point in points]
     axes.axhline(levels[0] - budget, color=BUDGET, linewidth=1, linestyle="--")
-    axes.plot(steps, [point.classics_accuracy for point in points], color=OLD, alpha=0.25)
+    axes.plot(
+        steps, [point.classics_accuracy for point in points], color=OLD, alpha=0.75, linewidth=0.8
+    )
     axes.plot(steps, levels, "o-", color=OLD, linewidth=2, markersize=3.5)
     on_paper(axes, "both")
     axes.tick_params(left=False, labelleft=False, bottom=steps_below, labelbottom=steps_below)
@@ -156,7 +187,7 @@ def _draw_capability(
 
 
 def _run_finding(run: "Run", budget: float, guard: Watcher | None) -> str:
-    points = checked_points(run)
+    points = _with_whole_ends(run)
     first, last = points[0], points[-1]
     levels = [from_to("classics", first.classics_accuracy, last.classics_accuracy)]
     if first.task_accuracy is not None and last.task_accuracy is not None:
@@ -199,13 +230,13 @@ def looks(guard: Watcher) -> Picture:
         raise BadInput("Give the guard that looked at a run: looks(guard).")
     budget, seen = _budget(None, guard), guard.to_pandas()
     note = "bars: the interval of the change over all questions\n"
-    note += f"green: {HELD}; grey: {UNDERPOWERED}; red: {REGRESSED}, the whole or a capability"
+    note += f"circle: {HELD}; square: {UNDERPOWERED}; cross: {REGRESSED}, whole or a capability"
     picture = Picture(f"The guard looked {_seen(guard)}", 8.0, 4.6, note)
     axes = picture.subplots()
-    axes.vlines(seen["step"], seen["low"], seen["high"], OLD, linewidth=3, alpha=0.55)
+    axes.vlines(seen["step"], seen["low"], seen["high"], OLD, linewidth=3, alpha=0.75)
     for verdict, rows in seen.groupby("verdict"):
         dots: dict[str, Any] = {"color": VERDICTS[str(verdict)], "markersize": 9, "zorder": 3}
-        axes.plot(rows["step"], rows["change"], "o", **dots)
+        axes.plot(rows["step"], rows["change"], _SHAPES[str(verdict)], **dots)
     axes.axhline(0, color=PALE, linewidth=1)
     axes.axhline(-budget, color=BUDGET, linewidth=2, linestyle="--")
     axes.set(xlabel="training steps", ylabel="change in accuracy")
@@ -235,4 +266,5 @@ def _run_note(run: "Run", budget: float) -> str:
         return f"{run.recipe!r}\n{run.trouble}"
     report = compare(run.before, run.final, budget=budget)
     found = report.sentence.partition("; ")[0].replace("-", "−")
-    return f"{run.recipe!r}\npoints ask a sample; all {report.overall.n} questions: {found}"
+    asked = f"large dots: all {report.overall.n} questions; small dots: the same sample of them"
+    return f"{run.recipe!r}\n{asked}\n{found}"

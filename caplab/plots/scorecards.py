@@ -85,7 +85,7 @@ def _draw_levels(axes: Axes, report: Report) -> None:
     # The ring is wide enough to be seen around a dot that has not moved.
     ring: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 13, "mew": 2}
     for y, row in enumerate(report.rows):
-        axes.plot([row.before, row.after], [y, y], color=OLD, alpha=0.35, linewidth=4)
+        axes.plot([row.before, row.after], [y, y], color=OLD, alpha=0.75, linewidth=3)
         axes.plot(row.before, y, "o", color=OLD, **ring, clip_on=False)
         axes.plot(row.after, y, "o", color=OLD, markersize=7, clip_on=False)
     axes.set(xlim=(-0.02, 1.03), xlabel=f"{report.metric}   ○ before   ● after")
@@ -99,9 +99,8 @@ def _draw_changes(axes: Axes, report: Report) -> None:
     """
     for y, row in enumerate(report.rows):
         colour, star = VERDICTS[row.verdict], "*" * _by_collapse(row)
-        alpha = 0.25 if star else 0.55
-        axes.plot([row.joint_low, row.joint_high], [y, y], color=colour, linewidth=1.2, alpha=alpha)
-        _interval(axes, y, row.low, row.high, colour, alpha=alpha)
+        axes.plot([row.joint_low, row.joint_high], [y, y], color=colour, linewidth=1.2)
+        _interval(axes, y, row.low, row.high, colour, width=2.5 if star else 4.5)
         axes.plot(row.change, y, "o", color=colour, markersize=8)
         write_beside_row(axes, y, 1.15, report.format_change(row.change), colour, ha="right")
         write_beside_row(axes, y, 1.18, row.verdict + star, colour, weight="bold")
@@ -146,9 +145,9 @@ def _rows(axes: Axes, names: Sequence[str], apart: int = 1) -> None:
 
 
 def _interval(
-    axes: Axes, row: int, low: float, high: float, colour: str, alpha: float = 0.55
+    axes: Axes, row: int, low: float, high: float, colour: str, width: float = 4.5
 ) -> None:
-    axes.plot([low, high], [row, row], color=colour, linewidth=4.5, alpha=alpha)
+    axes.plot([low, high], [row, row], color=colour, linewidth=width, alpha=0.75)
 
 
 def _groups(card: Scorecard) -> dict[str, tuple[list[bool], float]]:

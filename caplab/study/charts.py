@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 
 from caplab.plots.labels import name_ends
 from caplab.plots.picture import METHODS, Picture, on_paper, tick
@@ -164,7 +165,7 @@ def league(found: League | Atlas, *, task: float = 0.9) -> Picture:
     picture = Picture(table.sentence, 9.0, 1.6 + 0.42 * len(rows), note)
     axes = picture.subplots()
     axes.hlines(
-        rows.index, rows["low"].clip(0, 1), rows["high"].clip(0, 1), OLD, linewidth=5, alpha=0.35
+        rows.index, rows["low"].clip(0, 1), rows["high"].clip(0, 1), OLD, linewidth=5, alpha=0.8
     )
     axes.plot(rows["mean"], rows.index, "o", color=OLD, markersize=9)
     axes.set_yticks(rows.index, [f"{r.remedy}  ({r.setting})" for r in rows.itertuples()])
@@ -198,7 +199,9 @@ def _band(
     style: dict[str, Any] = {"color": colour, "linewidth": 2.5, "markersize": 6} | line
     axes.plot(x, table[name], **style)
     low, high = table[f"{name}_low"], table[f"{name}_high"]
-    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    # Pale inside, so that bands can overlap, with edges that everybody can see.
+    inside, edge = to_rgba(colour, 0.15), to_rgba(colour, 0.9)
+    axes.fill_between(x, low, high, facecolor=inside, edgecolor=edge, linewidth=0.7)
 
 
 def _ends(table: pd.DataFrame) -> list[tuple[float, str, str]]:

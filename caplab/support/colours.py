@@ -8,6 +8,7 @@ accessibility rules ask; tests/support/test_colours.py computes it.
 __all__ = [
     "BUDGET",
     "DARK",
+    "DARK_PAGES",
     "DARK_VERDICTS",
     "GRID",
     "GUARD",
@@ -45,4 +46,6 @@ DARK = {
     "BUDGET": "#c8c8c8",
     "GUARD": "#e58ab8",
 }
+# How pages say that they are dark: JupyterLab, Notebook and Voilà, Colab, VS Code.
+DARK_PAGES = ('body[data-jp-theme-light="false"]', "html[theme=dark]", "body.vscode-dark")
 DARK_VERDICTS = {"REGRESSED": "#ff8a80", "HELD": "#6fd1a8", "UNDERPOWERED": DARK["PALE"]}

@@ -25,6 +25,11 @@ def card(right, sizes=SIZES, subject="pocket", choices=4):
     )
 
 
+def spread(right, n=192):
+    """So many right answers of n, at equal distances."""
+    return [(i + 1) * right // n > i * right // n for i in range(n)]
+
+
 def a_run(classics=(1.0, 0.9, 0.75), task=(0.25, 0.5, 0.95), kl=1.0, steps=60, **changes):
     """Make a run from its two curves; the whole exam agrees with the last point."""
     recipe = changes.pop("recipe", None) or Recipe(steps=60, **changes)
@@ -47,9 +52,7 @@ def a_run(classics=(1.0, 0.9, 0.75), task=(0.25, 0.5, 0.95), kl=1.0, steps=60, *
     ]
     levels = {"before": classics[0], "final": classics[-1]}
     levels |= {"before_task": task[0], "final_task": task[-1]} if task[0] is not None else {}
-    cards = {
-        name: card([i < round(192 * level) for i in range(192)]) for name, level in levels.items()
-    }
+    cards = {name: card(spread(round(192 * level))) for name, level in levels.items()}
     return Run(
         recipe=recipe,
         points=points,

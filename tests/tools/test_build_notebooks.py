@@ -186,6 +186,10 @@ def test_a_widget_that_closed_itself_leaves_no_trace(course):
             },
             'width="864" src="data:image/png;base64,ABC">',
         ),
+        (
+            {"data": {"text/html": '<div><img class="cl-picture" alt="it" src="d:AB"></div>'}},
+            '<img class="cl-picture" alt="it" src="d:AB">',
+        ),
         ({"data": {"text/plain": "obj", "text/markdown": "**bold**"}}, "**bold**"),
         ({"data": {"text/plain": "a  b", "text/html": "<b>"}}, "````text\na  b\n````"),
         ({"text": "printed\n"}, "````text\nprinted\n````"),
