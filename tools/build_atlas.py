@@ -40,8 +40,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the atlas to write")
     parser.add_argument("--dry-run", action="store_true", help="only say how long it would take")
     given = parser.parse_args()
-    recipes, every = read_grid(given.grid)
-    circumstances = {"n_jobs": given.jobs, "store": given.store, "every": every}
+    recipes, settings = read_grid(given.grid)
+    circumstances = {"n_jobs": given.jobs, "store": given.store, **settings}
     if given.dry_run:
         print(estimate_sweep(recipes, given.model, **circumstances))
         return 0

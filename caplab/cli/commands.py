@@ -345,8 +345,8 @@ def _sweep(options: argparse.Namespace) -> int:
     out = options.out or options.grid.with_suffix(".parquet")
     store = options.store or options.grid.with_suffix(".runs")
     Outputs({"atlas": out, "folder": store}, [options.grid, options.model])
-    recipes, every = read_grid(options.grid)
-    given = {"n_jobs": options.jobs, "store": store, "every": every}
+    recipes, settings = read_grid(options.grid)
+    given = {"n_jobs": options.jobs, "store": store, **settings}
     with on_dask(options.dask):
         if options.dry_run:
             _say(estimate_sweep(recipes, options.model, **given))

@@ -26,6 +26,7 @@ from caplab.support.errors import (
 from caplab.support.files import as_path, from_json, parse_rows, read_jsonl, write_atomically
 from caplab.support.parquet import parquet_rows
 from caplab.support.safe_text import line_text
+from caplab.support.tables import html_table
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
@@ -117,7 +118,10 @@ class Exam:
         return Exam(tuple(kept), (), f"{self.name}/{capability}", repeats=True)
 
     def sample(self, n: int, seed: int = 0) -> "Exam":
-        """Draw n questions, in proportion to the capabilities, and the same share of the texts."""
+        """Draw n questions, in proportion to the capabilities, and the same share of the texts.
+
+        Questions that are right only together stay together, so there may be a few less than n.
+        """
         if not is_count(n, 1) or n > len(self):
             raise BadInput(f"A sample has 1 to {len(self)} questions, not {short_repr(n)}.")
         require_type(seed, int, "seed is a whole number")
@@ -126,7 +130,9 @@ class Exam:
         for row, question in enumerate(self.questions):
             groups.setdefault(question.capability, []).append(row)
         shares = _shares(n, [len(group) for group in groups.values()])
-        drawn = [rng.sample(group, k) for group, k in zip(groups.values(), shares, strict=True)]
+        drawn = [
+            self._drawn(rng, group, k) for group, k in zip(groups.values(), shares, strict=True)
+        ]
         texts = rng.sample(range(len(self.texts)), math.ceil(len(self.texts) * n / len(self)))
         return Exam(
             tuple(self.questions[row] for row in sorted(chain(*drawn))),
@@ -134,6 +140,19 @@ class Exam:
             f"{self.name}[{n}]",
             repeats=True,
         )
+
+    def _drawn(self, rng: random.Random, rows: list[int], k: int) -> list[int]:
+        """Draw k of some rows, and of those that are right only together all or none."""
+        sets: dict[Any, list[int]] = {}
+        for row in rows:
+            question = self.questions[row]
+            sets.setdefault(question.group if question.together else row, []).append(row)
+        if len(sets) == len(rows):
+            return rng.sample(rows, k)
+        drawn: list[int] = []
+        for own in rng.sample(list(sets.values()), len(sets)):
+            drawn += own if len(drawn) + len(own) <= k else []
+        return drawn
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the exam as JSONL, the format that `exam` reads."""
@@ -147,6 +166,16 @@ class Exam:
         tested = ", ".join(f"{name} {count}" for name, count in counts.items())
         texts = f", texts: {len(self.texts)}" if self.texts else ""
         return line_text(f"Exam {self.name}: {len(self)} questions ({tested}){texts}")
+
+    def _repr_html_(self) -> str:
+        """Write the same as a table, with the groups that are the evidence."""
+        rows = []
+        for name in (*self.capabilities, OVERALL):
+            part = [q for q in self.questions if name in (q.capability, OVERALL)]
+            rows.append([name, str(len(part)), str(len({q.group for q in part}))])
+        texts = f" and {len(self.texts)} texts" if self.texts else ""
+        caption = f"Exam {self.name}: {len(self)} questions{texts}"
+        return html_table(rows, ("capability", "questions", "groups"), caption=caption, words=(0,))
 
 
 def _lines(questions: Iterable[Question], texts: Iterable[Text]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from caplab.support.errors import BadInput, did_you_mean, require_type, short_re
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-__all__ = ["task"]
+__all__ = ["EXAMS", "task"]
 
-TASKS = ("service", "everyday")
+EXAMS = {"service": "task", "everyday": "everyday_task"}  # each task, and the exam on it
+TASKS = tuple(EXAMS)
 
 
 def task(name: str = "service") -> "DatasetDict":

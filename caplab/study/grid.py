@@ -15,6 +15,7 @@ __all__ = ["grid", "read_grid"]
 
 MOST_RECIPES = 100_000  # of a sweep: at ten seconds each, twelve days
 Recipes = Recipe | Iterable[Recipe]
+_SETTINGS = ("every", "task", "exam", "task_exam", "questions")  # of a sweep, not of its recipes
 
 
 def grid(**axes: Any) -> list[Recipe]:
@@ -69,8 +70,8 @@ def checked_recipes(recipes: Recipes, n_jobs: int | None, every: int | None) -> 
     return list(dict.fromkeys(given))
 
 
-def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
-    """Read recipes, and how often to look at a run, from a TOML file; see docs/sweeps.md.
+def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], dict[str, Any]]:
+    """Read recipes from a TOML file, and what else it tells `sweep`; see docs/sweeps.md.
 
     Fields at the top hold for all recipes; each `[[grid]]` is combined by itself.
     """
@@ -80,12 +81,12 @@ def read_grid(path: str | os.PathLike[str]) -> tuple[list[Recipe], int | None]:
     parts = common.pop("grid", [{}])
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise BadInput(f"{os.fspath(path)!r}: write [[grid]], with double brackets, above a grid.")
-    every = common.pop("every", None)
+    settings = {name: common.pop(name) for name in _SETTINGS if name in common}
     try:
         recipes: list[Recipe] = []
         for part in parts:
             recipes += grid(**(common | part))
             _check_size(len(recipes))
-        return checked_recipes(recipes, None, every), every
+        return checked_recipes(recipes, None, settings.get("every")), settings
     except BadInput as error:
         raise BadInput(f"{os.fspath(path)!r}: {error}") from error

@@ -11,7 +11,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from caplab.study.atlas import Atlas
 from caplab.study.grid import Recipes, checked_recipes
+from caplab.study.job import Job, Source
 from caplab.study.store import RunStore
 from caplab.study.workers import (
     Model,
@@ -49,6 +50,10 @@ def sweep(
     n_jobs: int | None = None,
     store: str | os.PathLike[str] | None = None,
     every: int | None = None,
+    task: Source | None = None,
+    exam: Source | None = None,
+    task_exam: Source | None = None,
+    questions: int | None = None,
 ) -> Atlas:
     """Run every recipe on a subject and gather the runs in an `Atlas`.
 
@@ -56,11 +61,15 @@ def sweep(
     counts the steps between two points, as in `fine_tune`. With a folder as `store` each run is
     kept there as soon as it ends, and the same call later resumes an interrupted sweep.
 
+    `task`, `exam` and `task_exam` are built-in names or files, by default customer service and the
+    exams that go with `pocket`. With `questions` a run answers only a sample of the exam.
+
     A recipe that fails is listed in `atlas.failed`, with the reason, and the others go on; the next
     sweep tries it again. If a worker process dies, the runs it was given are repeated.
     """
     wanted = checked_recipes(recipes, n_jobs, every)
-    with prepared_setup(subject, every) as setup, _folder(store) as folder:
+    job = Job.of(task, exam, task_exam, questions)
+    with prepared_setup(subject, every, job) as setup, _folder(store) as folder:
         runs = RunStore(Path(folder), setup.circumstances)
         failed = _fill(runs, setup, wanted, n_jobs, kept=store is not None)
         records = [record for recipe in wanted if (record := runs.find(recipe))]
@@ -82,6 +91,7 @@ def _provenance(setup: SweepSetup) -> dict[str, Any]:
     names = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
     return {
         "subject": setup.name,
+        "job": asdict(setup.job),
         **setup.circumstances,
         "versions": {"caplab": __version__} | {name: version(name) for name in names},
         "machine": f"{_processor_name()}, {os.cpu_count()} cores, {platform.system()}",
@@ -150,10 +160,15 @@ def estimate_sweep(
     n_jobs: int | None = None,
     store: str | os.PathLike[str] | None = None,
     every: int | None = None,
+    task: Source | None = None,
+    exam: Source | None = None,
+    task_exam: Source | None = None,
+    questions: int | None = None,
 ) -> SweepEstimate:
     """Estimate how many runs a sweep would make and how long they take, by a few short runs."""
     wanted = checked_recipes(recipes, n_jobs, every)
-    with prepared_setup(subject, every) as setup, _folder(store) as folder:
+    job = Job.of(task, exam, task_exam, questions)
+    with prepared_setup(subject, every, job) as setup, _folder(store) as folder:
         runs = RunStore(Path(folder), setup.circumstances)
         missing = [recipe for recipe in wanted if runs.find(recipe) is None]
         workers = joblib.effective_n_jobs(n_jobs) if n_jobs else count_workers(setup)

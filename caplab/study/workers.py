@@ -10,6 +10,7 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,7 +20,8 @@ from caplab.measuring.scorecard import Scorecard
 from caplab.models.load import load
 from caplab.models.subject import Subject
 from caplab.models.weights import digest, without_adapter
-from caplab.questions.exam import exam
+from caplab.questions.exam import OVERALL, Exam
+from caplab.study.job import SERVICE, Job
 from caplab.study.store import RunStore, recipe_of
 from caplab.support.errors import BadInput, explaining_failure
 from caplab.support.machine import cores, one_thread
@@ -33,12 +35,13 @@ Model = str | os.PathLike[str] | Subject
 _FORMAT = 1  # of a stored run; goes up when the same recipe would give other numbers
 _PATIENCE_FOR_DASK = 10  # seconds until a scheduler must have answered
 _TRIM, _MAP, _LARGE = -1, -3, 1 << 25  # of malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; 32 MB
+MENTIONED = {"mentioned", "not mentioned"}  # tags: do texts for replay state the fact?
 _LIVES = 2  # deaths of a worker that a recipe may be present at before it is tried alone
 
 
 @dataclass(frozen=True)
 class SweepSetup:
-    """What a worker needs besides the recipe: which model, and how often to look at a run."""
+    """What a worker needs besides the recipe: which model, which job, how often to look."""
 
     model: str
     name: str
@@ -46,45 +49,48 @@ class SweepSetup:
     device: str
     dtype: str
     every: int | None
+    job: Job = SERVICE
 
     @classmethod
-    def of(cls, model: str, every: int | None, name: str = "", **where: Any) -> "SweepSetup":
+    def of(
+        cls, model: str, every: int | None, name: str = "", job: Job = SERVICE, **where: Any
+    ) -> "SweepSetup":
         """Load the model once here, to record what the workers have to find."""
         subject = load(model, **where)
         dtype = str(next(subject.model.parameters()).dtype).removeprefix("torch.")
         weights = digest(subject.model)
-        return cls(model, name or subject.name, weights, str(subject.device), dtype, every)
+        return cls(model, name or subject.name, weights, str(subject.device), dtype, every, job)
 
     def run(self, recipe: Recipe) -> dict[str, Any]:
         """Run a recipe, and return the record that is kept of it."""
         with one_thread():
-            run = fine_tune(_open(self), recipe, every=self.every, on_point=lambda _: None)
+            given = self.job.settings() | {"every": self.every}
+            run = fine_tune(_open(self), recipe, on_point=lambda _: None, **given)
         if run.stopped and not run.trouble:
             raise KeyboardInterrupt  # fine_tune returned the part that it had: no whole run
-        return _record(run)
+        return _record(run, self.job.exams[0])
 
     @property
     def circumstances(self) -> dict[str, Any]:
         """Return what decides the numbers of a run besides its recipe."""
-        exams = {name: exam(name).fingerprint for name in ("classics", "task")}
         known = {"weights": self.weights, "dtype": self.dtype, "every": self.every}
-        return known | {"exams": exams, "format": _FORMAT}
+        return known | {"format": _FORMAT} | self.job.circumstances()
 
 
 @contextmanager
-def prepared_setup(subject: Model, every: int | None) -> Iterator[SweepSetup]:
+def prepared_setup(subject: Model, every: int | None, job: Job = SERVICE) -> Iterator[SweepSetup]:
     """Save a subject that is in memory, so that workers can load it; name any other."""
     if not isinstance(subject, Subject):
         name = os.fspath(subject) if isinstance(subject, os.PathLike) else subject
         if name == "pocket":  # workers may lack the variable that replaces it, so read it here
             name = os.environ.get("CAPLAB_MODEL", name)
-        yield SweepSetup.of(name, every)
+        yield SweepSetup.of(name, every, job=job)
         return
     with TemporaryDirectory() as folder:
         without_adapter(subject.model).save_pretrained(folder)
         subject.tokenizer.save_pretrained(folder)
         where = {"device": subject.device, "dtype": next(subject.model.parameters()).dtype}
-        yield SweepSetup.of(folder, every, subject.name, **where)
+        yield SweepSetup.of(folder, every, subject.name, job, **where)
 
 
 @lru_cache(maxsize=1)
@@ -112,13 +118,13 @@ def _keep_memory() -> None:
         allocator(_MAP, _LARGE)
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: Run, asked: Exam) -> dict[str, Any]:
     """Record a run: its points, and its scores on the whole exams before and after."""
     return {
         "recipe": json.loads(run.recipe.to_json()),
         "points": [asdict(point) for point in run.points],
-        "before": _levels(run.cards, "before"),
-        "after": _levels(run.cards, "final") if "final" in run.cards else None,
+        "before": _levels(run.cards, "before", asked),
+        "after": _levels(run.cards, "final", asked) if "final" in run.cards else None,
         "replay_fraction": run.replay_fraction,
         "trainable_parameters": run.trainable_parameters,
         "seconds": run.seconds,
@@ -126,11 +132,29 @@ def _record(run: Run) -> dict[str, Any]:
     }
 
 
-def _levels(cards: Mapping[str, Scorecard], when: str) -> dict[str, float]:
+def _levels(cards: Mapping[str, Scorecard], when: str, asked: Exam) -> dict[str, float]:
     """Return the scores of a pair of scorecards, under the names that stored runs use."""
     classics, task = cards[when], cards[f"{when}_task"]
     levels = {"task": task.accuracy, "classics": classics.accuracy, "smooth": classics.smooth}
-    return levels | {"language_loss": classics.language_loss} | classics.by_capability
+    levels |= {"language_loss": classics.language_loss} | classics.by_capability
+    levels |= {f"task, {kind}": level for kind, level in _by_kind(task).items()}
+    return levels | _by_kind(classics) | _parts(classics, asked)
+
+
+def _by_kind(card: Scorecard) -> dict[str, float]:
+    """Return what was said and what was chosen apart, where an exam asks both."""
+    return card.by_kind if len(card.by_kind) > 1 else {}
+
+
+def _parts(card: Scorecard, asked: Exam) -> dict[str, float]:
+    """Return the levels of an exam's parts: rows that have both kinds, and what replay mentions."""
+    both = len(card.by_kind) > 1
+    parts = {name: items for name, _, _, items in card.parts if ", " in name and name != OVERALL}
+    parts = {name: items for name, items in parts.items() if not name.startswith(f"{OVERALL}, ")}
+    for number, (question, kind) in enumerate(zip(asked.questions, card.kinds, strict=True)):
+        for tag in set(question.tags) & MENTIONED:
+            parts.setdefault(f"{tag}, {kind}" if both else tag, []).append(number)
+    return {name: mean(card.correct[n] for n in items) for name, items in parts.items()}
 
 
 def attempt_run(setup: SweepSetup, recipe: Recipe) -> dict[str, Any]:

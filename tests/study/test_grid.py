@@ -72,10 +72,10 @@ def test_endless_recipes_are_refused(monkeypatch):
 def test_fields_at_the_top_of_a_file_are_shared(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text(
-        'steps = 9\nevery = 3\n[[grid]]\nseed = [0, 1]\n[[grid]]\nmethod = "lora"\nseed = 0\n'
+        'steps = 9\nevery = 3\ntask = "everyday"\nquestions = 300\n[[grid]]\nseed = [0, 1]\n[[grid]]\nmethod = "lora"\nseed = 0\n'
     )
-    recipes, every = read_grid(path)
-    assert every == 3
+    recipes, settings = read_grid(path)
+    assert settings == {"every": 3, "task": "everyday", "questions": 300}
     assert recipes == [Recipe(steps=9), Recipe(steps=9, seed=1), Recipe(method="lora", steps=9)]
 
 
@@ -102,7 +102,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_the_course_grid_is_as_promised(root):
-    recipes, every = read_grid(root / "tools" / "atlas.toml")
+    recipes, settings = read_grid(root / "tools" / "atlas.toml")
     rates = {recipe.learning_rate for recipe in recipes}
     assert len(rates) >= 9
     assert (min(rates), max(rates)) == (1e-5, 1e-2)
@@ -110,4 +110,4 @@ def test_the_course_grid_is_as_promised(root):
     assert {recipe.replay for recipe in recipes} >= {0, 0.01, 0.5}
     assert {recipe.replay_source for recipe in recipes} == {"original", "self"}
     assert {recipe.seed for recipe in recipes} == set(range(5))
-    assert every == 10
+    assert settings == {"every": 10}
