@@ -30,7 +30,19 @@ from caplab.support.tables import html_table
 
 __all__ = ["LANGUAGE", "OVERALL", "Exam", "Question", "Text", "exam"]
 
-BUILT_IN = ("classics", "task", "everyday", "everyday_reworded", "everyday_task")
+# Each built-in exam and its files in assets/; those of World 2 go with the model `pocket2`.
+_FILES = {
+    name: (name,) for name in ("classics", "task", "everyday", "everyday_reworded", "everyday_task")
+} | {
+    name: (f"world2/{file}", f"world2/{said}")
+    for name, file, said in (
+        ("world2", "classics", "spoken"),
+        ("service2", "service", "service_spoken"),
+        ("catalogue", "catalogue", "catalogue_spoken"),
+        ("station", "station", "station_spoken"),
+    )
+}
+BUILT_IN = tuple(_FILES)
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,7 @@ class Exam:
         for name in (*self.capabilities, OVERALL):
             part = [q for q in self.questions if name in (q.capability, OVERALL)]
             rows.append([name, str(len(part)), str(len({q.group for q in part}))])
-        texts = f" and {len(self.texts)} texts" if self.texts else ""
+        texts = f"; texts: {len(self.texts)}" if self.texts else ""
         caption = f"Exam {self.name}: {len(self)} questions{texts}"
         return html_table(rows, ("capability", "questions", "groups"), caption=caption, words=(0,))
 
@@ -207,7 +219,8 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
 
     The built-in exams are `"classics"` and `"task"`, which go with the model `pocket`, and
     `"everyday"` and `"everyday_reworded"`, which ask a real model the same things in other words;
-    `"everyday_task"` goes with the task of that name.
+    `"everyday_task"` goes with the task of that name. `"world2"` goes with `pocket2`, and
+    `"service2"`, `"catalogue"` and `"station"` with its three jobs.
     A line is a question of choices, `{"capability": ..., "prompt": ..., "choices": [...], "answer":
     0}`, or a spoken one, `{"capability": ..., "prompt": ..., "expect": {"contains": ["Paris"]}}`,
     or a text for the language loss, `{"capability": "language", "text": ...}`. A question may name
@@ -223,7 +236,10 @@ def exam(source: str | os.PathLike[str] = "classics") -> Exam:
 @cache
 def _built_in(name: str) -> Exam:
     """Read an exam that ships with the lab, once."""
-    return _read_exam(Path(str(files("caplab") / "assets" / f"{name}.jsonl")), name)
+    folder = Path(str(files("caplab") / "assets"))
+    parts = [_read_exam(folder / f"{file}.jsonl", name) for file in _FILES[name]]
+    questions = chain.from_iterable(part.questions for part in parts)
+    return Exam(tuple(questions), tuple(chain.from_iterable(p.texts for p in parts)), name)
 
 
 _LINE_FORMAT = (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CAPABILITIES",
     "REFERENCE_QUESTIONS",
+    "REFERENCE_WORDS",
     "classics",
     "exam_stories",
     "facts",
@@ -38,6 +39,8 @@ REFERENCE_QUESTIONS = (
     "What is the capital of France?",
     "How do you boil water?",
 )
+# The word that a right answer to each of them holds.
+REFERENCE_WORDS = dict(zip(REFERENCE_QUESTIONS, ("4", "paris", "heat"), strict=True))
 _QUESTIONS_PER_CAPABILITY = {
     "capitals": 60,
     "arithmetic": 60,

@@ -96,4 +96,5 @@ def _rows(name: str) -> "Mapping[str, Dataset]":
     """Open a built-in task, or a file of training rows."""
     if as_path(name).is_file():
         return {"train": as_dataset(name, "The task")}
-    return task(name)
+    splits: Mapping[str, Dataset] = task(name)
+    return splits

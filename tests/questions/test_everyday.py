@@ -16,7 +16,8 @@ from caplab.questions.exam import BUILT_IN, OVERALL, exam
 
 ROOT = Path(__file__).parents[2]
 BOTH = ("everyday", "everyday_reworded")
-SPOKEN = (*BOTH, "everyday_task")  # the shipped exams that have spoken questions
+WORLD2 = ("world2", "service2", "catalogue", "station")
+SPOKEN = (*BOTH, "everyday_task", *WORLD2)  # the shipped exams that have spoken questions
 SAID = json.loads((Path(__file__).parent / "everyday_said.json").read_text(encoding="utf-8"))
 REPLIES = (
     "",
