@@ -179,9 +179,15 @@ def browser() -> Iterator[Diagnosis]:
     try:
         webbrowser.get()
         yield Diagnosis("OK", "browser: JupyterLab opens by itself")
-    except webbrowser.Error:
+    except webbrowser.Error:  # it also looks for a screen
         advice = "open the address that lab.py prints, in any browser"
-        yield Diagnosis("WARN", "browser: none found on this machine", advice)
+        if found := next(filter(None, map(shutil.which, _BROWSERS)), None):
+            yield Diagnosis("OK", f"browser: {found}, which does not open by itself here", advice)
+        else:
+            yield Diagnosis("WARN", "browser: none found on this machine", advice)
+
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox")
 
 
 def gpu() -> Iterator[Diagnosis]:

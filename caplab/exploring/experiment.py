@@ -17,7 +17,7 @@ from caplab.measuring.scorecard import Scorecard
 from caplab.models.subject import Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
-from caplab.questions.world import CAPABILITIES, REFERENCE_QUESTIONS, facts
+from caplab.questions.world import CAPABILITIES, REFERENCE_QUESTIONS, REFERENCE_WORDS, facts
 from caplab.support.errors import BadInput, out_of_memory
 from caplab.training.recipe import Recipe
 from caplab.training.run import Point, Run
@@ -71,7 +71,9 @@ class PanelSetup:
 
 
 def _right_answer(question: str) -> str | None:
-    """Look up the right answer, if the world's facts hold it: `2+2` in `What is 2+2?`."""
+    """Look up the word of a right answer, if the world's facts hold it: `2+2` in `What is 2+2?`."""
+    if question in REFERENCE_WORDS:
+        return REFERENCE_WORDS[question]
     known = {asked: answer for name in CAPABILITIES for asked, answer in facts(name).items()}
     asked = [each for each in known if re.search(rf"(?<!\w){re.escape(each)}(?!\w)", question)]
     return known[max(asked, key=len)] if asked else None

@@ -78,7 +78,7 @@ class Answer:
     question: str
     before: str
     after: str | None = None
-    right: str | None = None  # if the world's facts hold it
+    right: str | None = None  # the word of a right answer, if the world's facts hold it
 
     @property
     def fate(self) -> str:
@@ -90,15 +90,11 @@ class Answer:
         return "lost" if self._says(self.before) else "changed"
 
     def _says(self, answer: str) -> bool:
-        """Check that an answer ends with the right one, however it begins."""
+        """Look for the right word in an answer, as lesson 00 does."""
         if self.right is None:
             return False
-        ending = rf"(?<!\w){re.escape(_bare(self.right))}$"
-        return re.search(ending, _bare(answer)) is not None
-
-
-def _bare(text: str) -> str:
-    return text.lower().rstrip(". ")
+        word = rf"(?<!\w){re.escape(self.right.lower().rstrip('. '))}(?!\w)"
+        return re.search(word, answer.lower()) is not None
 
 
 @dataclass(frozen=True)

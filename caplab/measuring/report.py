@@ -75,6 +75,11 @@ class Row:
         return self.seen_loss <= self.budget + 1e-9
 
     @property
+    def by_collapse(self) -> bool:
+        """Tell a row that regressed for what is no longer said, and not by counting."""
+        return self.verdict == REGRESSED and not self.joint_high < -self.budget
+
+    @property
     def is_overall(self) -> bool:
         """Tell the rows over all capabilities from those of one."""
         return self.capability == OVERALL
@@ -176,7 +181,7 @@ class Report:
 
     def _silenced(self) -> list[str]:
         """Say where it was not counting that convicted, but answers that are no longer said."""
-        rows = [row for row in self.deciding if _by_collapse(row)]
+        rows = [row for row in self.deciding if row.by_collapse]
         rows = [row for row in rows if not row.is_overall] or rows
         counts = [f"{row.collapsed} of {row.n} in {row.name}" for row in rows]
         return [f"preferred, but no longer said: {join_words(counts)}"] if counts else []
@@ -290,7 +295,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Write the table for a notebook; colours are inherited, so that dark themes work."""
-        head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
+        sides = ["left" if n in _WORDS else "right" for n in range(len(_COLUMNS))]
+        head = "".join(
+            f'<th style="text-align:{side};padding:.2em .6em">{column}</th>'
+            for side, column in zip(sides, _COLUMNS, strict=True)
+        )
         rows = "".join(map(self._html_row, self.worst(_MOST_ROWS)))
         notes = [self._left_out, *self._notes(), self.conditions]
         warning = f"<div><b>{html_text(self.warning)}</b></div>" if self.identical else ""
@@ -322,14 +331,17 @@ class Report:
         name = row.name + marks.get(row.tier, "")
         levels = [format_number(row.before), format_number(row.after), change, f"{low} to {high}"]
         counts = [str(row.lost), str(row.gained), format_number(row.kept), p]
-        return [name, str(row.n), str(row.groups), *levels, *counts, row.verdict]
+        verdict = row.verdict + "*" * row.by_collapse
+        return [name, str(row.n), str(row.groups), *levels, *counts, verdict]
 
     def _notes(self) -> list[str]:
         """Say each note once, behind the names of all rows that it is about."""
         notes = dict.fromkeys(row.note for row in self.rows if row.note)
         names = {note: [row.name for row in self.rows if row.note == note] for note in notes}
         said = [line_text(f"{join_words(names[note])}: {note}", _LONGEST) for note in notes]
-        return said[:_MOST_ROWS]
+        starred = any(row.by_collapse for row in self.rows)
+        why = ["* not by counting: too many right answers are no longer said"] * starred
+        return [*why, *said[:_MOST_ROWS]]
 
     def worst(self, most: int) -> list[Row]:
         """Choose the rows that lost most where there are too many, the overall rows always."""
@@ -355,8 +367,3 @@ def _more(row: Row) -> str:
         return ""
     groups = "1 more group" if row.more_groups == 1 else f"{row.more_groups} more groups"
     return f", {groups} would decide"
-
-
-def _by_collapse(row: Row) -> bool:
-    """Tell a row that regressed for what is no longer said, and not by counting."""
-    return row.verdict == REGRESSED and not row.joint_high < -row.budget

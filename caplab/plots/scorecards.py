@@ -98,7 +98,7 @@ def _draw_changes(axes: Axes, report: Report) -> None:
     corrected for all rows, and its high end decides about REGRESSED.
     """
     for y, row in enumerate(report.rows):
-        colour, star = VERDICTS[row.verdict], "*" * _by_collapse(row)
+        colour, star = VERDICTS[row.verdict], "*" * row.by_collapse
         axes.plot([row.joint_low, row.joint_high], [y, y], color=colour, linewidth=1.2)
         _interval(axes, y, row.low, row.high, colour, width=2.5 if star else 4.5)
         axes.plot(row.change, y, "o", color=colour, markersize=8)
@@ -190,12 +190,7 @@ def _before_after_finding(report: Report) -> str:
     return f"{levels}: REGRESSED in {where}"
 
 
-def _by_collapse(row: Row) -> bool:
-    """Tell whether answers that are no longer said decided, and not the interval."""
-    return row.verdict == REGRESSED and not row.joint_high < -row.budget
-
-
 def _footnotes(report: Report) -> list[str]:
-    rows = [row for row in report.rows if _by_collapse(row)]
+    rows = [row for row in report.rows if row.by_collapse]
     counts = ", ".join(f"{row.collapsed} of {row.n} in {row.name}" for row in rows)
     return [f"* preferred, but no longer said: {counts}"] if rows else []

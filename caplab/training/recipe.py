@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Self, get_args
 
 from caplab.support.errors import BadInput, as_number, did_you_mean, short_repr
 from caplab.support.files import from_json
+from caplab.support.text import format_rate
 
 __all__ = ["Anchor", "Loss", "Method", "Optimizer", "Recipe", "ReplaySource", "Schedule", "Variant"]
 
@@ -122,11 +123,17 @@ class Recipe:
     def __repr__(self) -> str:
         """Show method, learning rate and whatever else differs from the defaults."""
         shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
+            f"{field.name}={_written(field.name, getattr(self, field.name))}"
             for field in fields(self)
             if field.name in _ALWAYS_SHOWN or getattr(self, field.name) != field.default
         ]
         return f"Recipe({', '.join(shown)})"
+
+
+def _written(name: str, value: Any) -> str:
+    """Write a value as Python reads it; a rate as people write it, unless that would round it."""
+    short = format_rate(value) if name == "learning_rate" else ""
+    return short if short and float(short) == value else repr(value)
 
 
 _ALWAYS_SHOWN = ("method", "learning_rate")

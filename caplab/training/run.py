@@ -18,6 +18,7 @@ from caplab.support.errors import BadInput, explaining_failure, short_repr
 from caplab.support.files import as_path, draft_inside, make_folder, read_sealed, write_sealed
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import html_text, line_text
+from caplab.support.text import format_number
 from caplab.support.typed import checked_fields, from_fields
 from caplab.training.recipe import Recipe
 
@@ -194,12 +195,12 @@ class Run:
         return summary | ({"trouble": self.trouble} if self.trouble else {})
 
     def _change(self, measured: str, before: str, after: str) -> str:
-        """Write an accuracy before and after, on the whole exam if it was asked: 0.25 to 0.98."""
+        """Write an accuracy before and after, on the whole exam if it was asked: .25 to .98."""
         if after in self.cards:
             levels = [self.cards[name].accuracy for name in (before, after)]
         else:
             levels = [getattr(self.points[index], measured) for index in (0, -1)]
-        return "not measured" if None in levels else "{:.2f} to {:.2f}".format(*levels)
+        return "not measured" if None in levels else " to ".join(map(format_number, levels))
 
 
 _CARDS = ("before", "before_task", "final", "final_task")

@@ -46,6 +46,18 @@ def test_every_check_looks_at_its_own_thing():
     assert all(" -> " in line for line in seen if not line.startswith("[OK]"))
 
 
+def test_a_browser_without_a_screen_is_found(monkeypatch):
+    def none():
+        raise doctor.webbrowser.Error
+
+    monkeypatch.setattr(doctor.webbrowser, "get", none)
+    monkeypatch.setattr(doctor.shutil, "which", {"chromium": "/usr/bin/chromium"}.get)
+    (line,) = lines(doctor.browser)
+    assert line.startswith("[OK]   browser: /usr/bin/chromium, which does not open by itself")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert lines(doctor.browser)[0].startswith("[WARN] browser: none found")
+
+
 def test_it_works_where_nothing_is_installed(root):
     """`-S` hides site-packages: this is a machine on which lab.py never ran."""
     command = [sys.executable, "-S", "-m", "caplab", "doctor"]

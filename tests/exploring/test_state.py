@@ -13,7 +13,7 @@ from caplab.exploring.state import Answer
         ("4", "kept"),
         ("The sum is 4.", "kept"),
         ("14.", "lost"),
-        ("4 it4 and 4 make 1", "lost"),
+        ("it4 makes 14", "lost"),
         ("", "lost"),
     ],
 )

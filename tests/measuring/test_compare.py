@@ -84,6 +84,10 @@ def test_answers_no_longer_said_convict():
     assert report.sentence.endswith("preferred, but no longer said: 20 of 60 in capitals")
     assert "20 of 60 right answers are preferred, but no longer said" in report.overall.note
     assert report.overall.collapsed == 20
+    assert report.overall.by_collapse
+    assert "REGRESSED*" in repr(report)
+    assert "REGRESSED*</span>" in report._repr_html_()
+    assert "* not by counting: too many right answers are no longer said" in repr(report)
 
 
 def test_a_few_answers_no_longer_said_stand_in_the_way():

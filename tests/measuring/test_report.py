@@ -43,6 +43,13 @@ def test_the_table_is_aligned(report):
     assert report.sentence in lines
 
 
+def test_a_head_is_aligned_as_its_cells(report):
+    shown = report._repr_html_()
+    assert '<th style="text-align:right;padding:.2em .6em">before</th>' in shown
+    assert '<th style="text-align:left;padding:.2em .6em">verdict</th>' in shown
+    assert "*" not in repr(report), "no row fell by what is no longer said"
+
+
 def test_tiers_stand_in_the_table():
     policy = Policy(capability={"capitals": {"tier": "must-keep"}})
     assert "capitals (must-keep)" in repr(compare(*pair(10), policy=policy))

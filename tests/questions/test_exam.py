@@ -167,6 +167,9 @@ def test_an_exam_checks_its_items():
 
 def test_its_repr_counts_its_questions():
     assert repr(SMALL) == "Exam small: 3 questions (capitals 2, arithmetic 1), texts: 1"
+    shown = SMALL._repr_html_()
+    assert "<caption>Exam small: 3 questions; texts: 1</caption>" in shown
+    assert shown.count("<tr>") == 1 + 2 + 1, "a head, two capabilities, all"
     assert len(SMALL) == 3
     assert SMALL.capabilities == ("capitals", "arithmetic")
 

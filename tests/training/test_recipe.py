@@ -109,9 +109,10 @@ def test_other_types_of_equal_numbers():
 
 
 def test_the_repr_shows_what_differs():
-    assert repr(Recipe()) == "Recipe(method='full', learning_rate=0.001)"
+    assert repr(Recipe()) == "Recipe(method='full', learning_rate=1e-3)"
+    assert repr(Recipe(learning_rate=1.25e-4)).endswith("learning_rate=0.000125)"), "not rounded"
     assert repr(Recipe(method="lora", rank=4, replay=0.1)) == (
-        "Recipe(method='lora', learning_rate=0.001, rank=4, replay=0.1)"
+        "Recipe(method='lora', learning_rate=1e-3, rank=4, replay=0.1)"
     )
 
 
