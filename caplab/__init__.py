@@ -111,6 +111,11 @@ _MODULES = {  # each public name and where it is defined
     "world": "questions.world",
 }
 
+# What the cells after `load` use, in steps of half a second at most on two cores.
+_READ_AHEAD = ("pandas", "datasets", "transformers.trainer_utils", "trl.trainer.sft_trainer")
+_READ_AHEAD += ("caplab.training.fine_tune", "caplab.exploring.panel", "caplab.plots")
+_READ_AHEAD += ("scipy.stats", "caplab.study.atlas")
+
 __all__ = list(_MODULES)
 
 
@@ -124,6 +129,10 @@ def __getattr__(name: str) -> Any:
         where = "in the project's folder run: python lab.py"
         raise ImportError(f"{error.name} is not installed in this Python; {where}") from error
     value = globals()[name] = getattr(module, name, module)
+    if name == "load":  # a lesson begins with it, and the learner reads on
+        from caplab.support.idle import load_when_idle
+
+        load_when_idle(_READ_AHEAD)
     return value
 
 
