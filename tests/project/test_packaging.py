@@ -91,7 +91,7 @@ def test_every_dependency_says_what_it_is_for(root, declared):
 def test_every_dependency_is_used(root, declared):
     """What nobody imports is a program or a plug-in, or it goes."""
     programs = {"jupyterlab", "notebook", "voila", "ipykernel", "pip", "nbval", "ruff", "mypy"}
-    programs |= {"pre-commit", "pytest-xdist", "uv"}
+    programs |= {"pre-commit", "pytest-xdist", "uv", "myst-nb", "furo"}
     folders = ["caplab", "tools", "tests", "benchmarks"]
     texts = [path.read_text() for folder in folders for path in (root / folder).rglob("*.py")]
     for requirement in chain(*declared.values()):
