@@ -170,7 +170,7 @@ def test_a_full_disk_keeps_no_answers(at, here, passes, monkeypatch, capsys):
     assert not list(cache.answers_folder().glob(".*"))
 
 
-@fault("four processes score one model at once", "all get the same answers, and one is kept whole")
+@fault("two processes score one model at once", "all get the same answers, and one is kept whole")
 @LINUX
 def test_processes_at_once(at, here):
     code = """
@@ -183,9 +183,9 @@ def test_processes_at_once(at, here):
         print(hash(card.loglikelihoods))
     """
     place = {"CAPLAB_CACHE": str(here / "cache"), "OMP_NUM_THREADS": "1"}
-    programs = [start(code, cwd=here, env=place) for _ in range(4)]
+    programs = [start(code, cwd=here, env=place) for _ in range(2)]
     ended = [finish(program) for program in programs]
-    assert [code for code, _, _ in ended] == [0] * 4, ended
+    assert [code for code, _, _ in ended] == [0] * 2, ended
     assert len({out for _, out, _ in ended}) == 1
     kept = list((here / "cache" / "answers").glob("*"))
     assert not [path for path in kept if path.name.startswith(".")]

@@ -22,6 +22,7 @@ class Job:
     folder: Path
     number: str = ""  # of the pull request, if there is one
     values: dict[str, str] = field(default_factory=dict)  # of the expressions in `env`
+    gate: str = ""  # a script in place of the real program
 
     @property
     def temp(self) -> Path:
@@ -65,12 +66,22 @@ class Job:
         return EXPRESSION.sub(lambda found: self.values.get(found[1], ""), text)
 
     def _install(self) -> None:
-        """Give the action this Python's caplab in place of one that it installs."""
+        """Give the action this Python's caplab, or a pretended one, for one that it installs."""
         programs = self.temp / "caplab-gate" / "venv" / "bin"
         programs.mkdir(parents=True, exist_ok=True)
         program = programs / "caplab"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m caplab "$@"\n')
+        program.write_text(self.gate or f'#!/bin/sh\nexec "{sys.executable}" -m caplab "$@"\n')
         program.chmod(0o755)
+
+    def pretend_gate(self, code: int, summary: str = "") -> Path:
+        """Let a gate end with a code and a summary at once; what it was asked is in the file."""
+        asked = self.folder / "asked of the gate"
+        self.gate = (
+            f'#!/bin/sh\nprintf "%s\\n" "$@" > "{asked}"\nfor word in "$@"; do case "$word" in\n'
+            f'  --markdown=*) [ -z "{summary}" ] || echo "{summary}" > "${{word#*=}}" ;;\n'
+            f"esac; done\nexit {code}\n"
+        )
+        return asked
 
     def _run(self, step: dict) -> int:
         given = {name: self.fill(text) for name, text in step.get("env", {}).items()}
