@@ -133,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(run=_claims)
     league = commands.add_parser("league", help="compare remedies at equal skill in an atlas")
     league.add_argument("--task", type=float, default=0.9, help="level to reach (default: 0.9)")
-    league.add_argument("--kept", default="classics_accuracy", help="the column that counts")
+    for name, column in (("kept", "classics_accuracy"), ("learned", "task_accuracy")):
+        league.add_argument(f"--{name}", default=column, metavar="COLUMN", help="what counts as it")
     league.add_argument("--svg", type=Path, metavar="OUT", help="write it as a picture, too")
     league.set_defaults(run=_league)
     for command in (claims, league):
@@ -374,7 +375,7 @@ def _league(options: argparse.Namespace) -> int:
     from caplab.study.league import league
 
     outputs = Outputs({"svg": options.svg}, [options.atlas])
-    found = league(atlas(options.atlas), options.task, options.kept)
+    found = league(atlas(options.atlas), options.task, options.kept, options.learned)
     _say(found)
     mark = {"Title": "caplab league"}  # so that the next call may replace it
     outputs.write("svg", lambda path: draw(found).savefig(path, format="svg", metadata=mark))

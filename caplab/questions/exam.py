@@ -111,11 +111,19 @@ class Exam:
     @cached_property
     def choosing(self) -> "Exam":
         """Return the questions with choices, perhaps none, and the texts."""
-        if not any(question.spoken for question in self.questions):
+        return self._of_kind(spoken=False, texts=self.texts)
+
+    @cached_property
+    def speaking(self) -> "Exam":
+        """Return the spoken questions, perhaps none, and no texts."""
+        return self._of_kind(spoken=True, texts=())
+
+    def _of_kind(self, *, spoken: bool, texts: tuple[Text, ...]) -> "Exam":
+        kept = tuple(question for question in self.questions if question.spoken == spoken)
+        if len(kept) == len(self.questions) and texts == self.texts:
             return self
         part = object.__new__(Exam)  # an exam by itself needs a question
-        kept = tuple(question for question in self.questions if not question.spoken)
-        vars(part).update(questions=kept, texts=self.texts, name=self.name)
+        vars(part).update(questions=kept, texts=texts, name=self.name)
         return part
 
     def subset(self, capability: str) -> "Exam":

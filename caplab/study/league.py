@@ -16,7 +16,7 @@ from caplab.study.atlas import Atlas
 from caplab.study.atlas_rows import recipe_from
 from caplab.study.matching import check_task
 from caplab.study.seeds import bounded, interval
-from caplab.support.errors import BadInput, require_type, short_repr
+from caplab.support.errors import BadInput, did_you_mean, require_type, short_repr
 from caplab.support.tables import html_table, text_table
 from caplab.support.text import format_number, format_percent, format_rate, join_words
 from caplab.training.recipe import Recipe
@@ -80,16 +80,24 @@ class League:
         return html_table(self._rows(), _HEAD, caption=" ".join([self.sentence, *self._notes]))
 
 
-def league(atlas: Atlas, task: float = 0.9, kept: str = "classics_accuracy") -> League:
+def league(
+    atlas: Atlas,
+    task: float = 0.9,
+    kept: str = "classics_accuracy",
+    learned: str = "task_accuracy",
+) -> League:
     """Compare the remedies of an atlas by what they keep, each at a setting that reaches the task.
 
-    `kept` names the column that counts. A setting takes part if every seed tried it on the whole
-    task. Runs of other lengths are other settings.
+    `kept` and `learned` name the columns that count: where an exam is also spoken, "said" and
+    "task, said" beside these. A setting takes part if every seed tried it on the whole task. Runs
+    of other lengths are other settings.
     """
     require_type(atlas, Atlas, "A league is made of an Atlas, such as atlas()")
     check_task(task)
-    if kept not in list(atlas.runs.columns):
-        raise BadInput(f"The atlas has no column {short_repr(kept)}, such as 'classics_accuracy'.")
+    for column in (kept, learned):
+        if column not in list(atlas.runs.columns):
+            near = did_you_mean(column, atlas.runs.columns)
+            raise BadInput(f"The atlas has no column {short_repr(column)}.{near}")
     seeds = atlas.seeds
     if len(seeds) < 4:
         raise BadInput(
@@ -97,13 +105,13 @@ def league(atlas: Atlas, task: float = 0.9, kept: str = "classics_accuracy") -> 
         )
     choosing, judging = seeds[1::2], seeds[::2]
     groups = _settings(atlas, seeds)
-    best = {name: _best(group, choosing, task, kept) for name, group in groups.items()}
+    best = {n: _best(group, choosing, task, kept, learned) for n, group in groups.items()}
     taking_part = {name: runs for name, runs in best.items() if runs is not None}
     if not taking_part:
         raise BadInput(f"No recipe of the atlas reaches task {format_number(task)}.")
     judged = {name: runs.loc[judging] for name, runs in taking_part.items()}
     pairs = _pairs({name: runs[kept] for name, runs in judged.items()})
-    rows = [_row(name, runs, groups, pairs, kept) for name, runs in judged.items()]
+    rows = [_row(name, runs, groups, pairs, kept, learned) for name, runs in judged.items()]
     table = pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
     left_out = tuple(name for name, runs in best.items() if runs is None)
     return League(task, kept, table, pairs, left_out, (len(choosing), len(judging)))
@@ -149,13 +157,11 @@ def _settings(atlas: Atlas, seeds: list[int]) -> dict[str, list[pd.DataFrame]]:
 
 
 def _best(
-    settings: list[pd.DataFrame], seeds: list[int], task: float, kept: str
+    settings: list[pd.DataFrame], seeds: list[int], task: float, kept: str, learned: str
 ) -> pd.DataFrame | None:
     """Return the setting that keeps most on these seeds, of those that learn the task on them."""
-    learned = [
-        runs for runs in settings if runs.loc[seeds, "task_accuracy"].mean(skipna=False) >= task
-    ]
-    return max(learned, key=lambda runs: runs.loc[seeds, kept].mean(), default=None)
+    able = [runs for runs in settings if runs.loc[seeds, learned].mean(skipna=False) >= task]
+    return max(able, key=lambda runs: runs.loc[seeds, kept].mean(), default=None)
 
 
 def _setting(recipe: Recipe, others: list[Recipe]) -> str:
@@ -178,6 +184,7 @@ def _row(
     groups: dict[str, list[pd.DataFrame]],
     pairs: pd.DataFrame,
     kept: str,
+    learned: str,
 ) -> dict[str, Any]:
     """Judge one remedy on the seeds that did not choose its setting."""
     mean, *ends = interval(runs[kept])
@@ -187,7 +194,7 @@ def _row(
     return {
         "remedy": name,
         "setting": _setting(recipe, others),
-        "task": float(runs["task_accuracy"].mean()),
+        "task": float(runs[learned].mean()),
         "mean": mean,
         "low": bounded(kept, *ends)[f"{kept}_low"],
         "high": bounded(kept, *ends)[f"{kept}_high"],

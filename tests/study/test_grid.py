@@ -72,7 +72,8 @@ def test_endless_recipes_are_refused(monkeypatch):
 def test_fields_at_the_top_of_a_file_are_shared(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text(
-        'steps = 9\nevery = 3\ntask = "everyday"\nquestions = 300\n[[grid]]\nseed = [0, 1]\n[[grid]]\nmethod = "lora"\nseed = 0\n'
+        'steps = 9\nevery = 3\ntask = "everyday"\nquestions = 300\n'
+        '[[grid]]\nseed = [0, 1]\n[[grid]]\nmethod = "lora"\nseed = 0\n'
     )
     recipes, settings = read_grid(path)
     assert settings == {"every": 3, "task": "everyday", "questions": 300}

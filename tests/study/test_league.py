@@ -86,6 +86,19 @@ def test_an_interval_of_a_share_ends_at_one(atlas):
     assert found["low"].min() >= 0 <= found["high"].max() <= 1
 
 
+def test_other_columns_can_count(atlas):
+    """What is said can be asked for, of the task and of the old."""
+    told = atlas.runs.assign(said=0.5)
+    told["task, said"] = (told["method"] == "lora").astype(float)
+    found = league(
+        Atlas(atlas.points, told, atlas.about, atlas.failed), kept="said", learned="task, said"
+    )
+    assert list(found.table["remedy"]) == ["LoRA"]
+    assert found.table["mean"][0] == 0.5
+    with pytest.raises(BadInput, match=r"no column 'sayd'\. Did you mean 'said'"):
+        league(Atlas(atlas.points, told, atlas.about, atlas.failed), kept="sayd")
+
+
 def test_pairs_are_corrected_and_paired(atlas):
     found = league(atlas)
     assert len(found.pairs) == 3
