@@ -4,6 +4,7 @@
     python tools/build_notebooks.py --execute    build all, run every solution
     python tools/build_notebooks.py 01 02        build the lessons whose names begin so
     python tools/build_notebooks.py --check      write nothing, fail on any drift
+    python tools/build_notebooks.py --nbgrader OUT    make an nbgrader course in the folder OUT
     python tools/build_notebooks.py --set-repository owner/name    rewrite all links, after a fork
 
 A lesson is jupytext Markdown whose front matter gives its title, level and minutes, and what it
@@ -31,6 +32,7 @@ from typing import Any
 import getting_about
 import jupytext
 import nbformat
+import nbgrader_assignments
 import yaml
 from getting_about import Neighbour, file_of
 from IPython.core.inputtransformer2 import TransformerManager
@@ -341,6 +343,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("names", nargs="*", help="the lessons to build; else all of them")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--execute", action="store_true")
+    parser.add_argument("--nbgrader", metavar="OUT", type=Path)
     parser.add_argument("--set-repository", metavar="OWNER/NAME")
     options = parser.parse_args(arguments)
     try:
@@ -371,7 +374,12 @@ def run(options: argparse.Namespace, root: Path) -> int:
         )
         return int(bool(problems))
     for lesson in lessons:
-        print(build(root, lesson, options.execute), flush=True)
+        if options.nbgrader:
+            title = new_markdown_cell(f"# {lesson.settings['title']}")
+            where = (options.nbgrader, lesson.name, [title, *lesson.cells])
+            print(nbgrader_assignments.write(*where, repositories(root)[0]))
+        else:
+            print(build(root, lesson, options.execute), flush=True)
     return 0
 
 
