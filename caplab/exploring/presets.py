@@ -11,7 +11,7 @@ COURSE = Recipe(learning_rate=2e-3, steps=60, schedule="constant", rank=8, alpha
 PRESETS = {
     "first_look": Preset(
         "First look: what does it forget?",
-        "Move the learning rate. When you let go, a small GPT-2 is trained before your eyes.",
+        "Move the learning rate. When you let go, the model is trained before your eyes.",
         ("learning_rate", "steps"),
         COURSE,
     ),
