@@ -49,7 +49,8 @@ if (!window.caplabSpoken) {{
     }});
     document.querySelectorAll(panels + ".widget-toggle-button").forEach((button) => {{
       say(button, "aria-pressed", String(button.classList.contains("mod-active")));
-      if (button.title) say(button, "aria-label", button.title);
+      const whole = button.closest(".widget-toggle-buttons") && button.title;
+      if (whole) say(button, "aria-label", whole);
     }});
   }};
   let waiting = false;

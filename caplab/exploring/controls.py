@@ -36,7 +36,7 @@ def make_control(name: str, state: State) -> widgets.Widget:
     if name in _CHOICES:
         words, choices = _CHOICES[name]
         options = list(choices.items())
-        look = {"style": _LABEL | {"button_width": "auto"}, "layout": _ROOM}
+        look = {"style": _LABEL | {"button_width": "auto"}, "layout": _ROOM, "tooltip": words}
         return widgets.ToggleButtons(options=options, value=value, description=words, **look)
     words, write = WORDS[name]
     stops = sorted({*STOPS[name], value})
@@ -44,6 +44,7 @@ def make_control(name: str, state: State) -> widgets.Widget:
         options=[(write(stop), stop) for stop in stops],
         value=value,
         description=words,
+        tooltip=words,
         continuous_update=name == "alpha",  # the others start a training when they are let go
         style=_LABEL,
         layout=_ROOM,
@@ -68,6 +69,7 @@ def without_effect(state: State) -> dict[str, str]:
 def make_buttons(state: State) -> dict[str, Any]:
     """Make the buttons; none is ever disabled, because that would take the keyboard focus away."""
     wide = widgets.Layout(width="auto")
+    detail, first = "Each capability", "Predict first"  # without a tooltip theirs would be "null"
     run = widgets.Button(description="Run", icon="play", button_style="primary", layout=wide)
     run.add_class("cl-run")
     return {
@@ -76,8 +78,10 @@ def make_buttons(state: State) -> dict[str, Any]:
         "pin": widgets.Button(description="Pin this run", layout=wide),
         "clear": widgets.Button(description="Clear pins", layout=wide),
         "reset": widgets.Button(description="Reset", layout=wide),
-        "detail": widgets.ToggleButton(description="Each capability", layout=wide),
-        "predict": widgets.ToggleButton(state.predicting, description="Predict first", layout=wide),
+        "detail": widgets.ToggleButton(False, description=detail, tooltip=detail, layout=wide),
+        "predict": widgets.ToggleButton(
+            state.predicting, description=first, tooltip=first, layout=wide
+        ),
     }
 
 
@@ -89,6 +93,7 @@ def make_guesses(state: State) -> list[Any]:
             options=[(format_number(part / 20), part / 20) for part in range(21)],
             value=value,
             description=f"guess: {what}",
+            tooltip=f"guess: {what}",
             style=_LABEL,
             layout=_ROOM,
         )

@@ -139,7 +139,8 @@ class Explorer:
         self._keep: Callable[[], None] = lambda: None  # bring what is saved up to date
         self._loop: asyncio.AbstractEventLoop | None = None  # the main thread's, in a kernel
         self._moving = False  # controls are being set by the panel, not by the learner
-        self._screen = widgets.HTML(render(self.state), layout=widgets.Layout(width="100%"))
+        whole = widgets.Layout(width="100%")
+        self._screen = widgets.HTML(render(self.state), tooltip="", layout=whole)
         self.controls = {each: make_control(each, self.state) for each in state.preset.controls}
         self.buttons = make_buttons(self.state)
         self.guesses = make_guesses(self.state)
@@ -161,10 +162,11 @@ class Explorer:
         """Put title, controls, buttons and picture below each other."""
         preset = self.state.preset
         title = f'<div class="cl-title">{preset.title}</div>'
-        head = widgets.HTML(f'{LIVE}{title}<div class="cl-advice">{preset.advice}</div>')
+        advice = f'<div class="cl-advice">{preset.advice}</div>'
+        head = widgets.HTML(f"{LIVE}{title}{advice}", tooltip="")
         wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
         self._guessing = widgets.HBox(self.guesses, layout=hidden_layout(not self.state.predicting))
-        self._idle = widgets.HTML()
+        self._idle = widgets.HTML(tooltip="")
         self._rest()
         rows = [
             head,

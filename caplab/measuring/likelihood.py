@@ -20,13 +20,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import DynamicCache
 
 from caplab.measuring.trees import Batch, Reading, Row, families, pack, tree_mask
 from caplab.models.chat import as_asked, encode
 from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.models.weights import input_device
+from caplab.support.bars import tqdm
 from caplab.support.errors import BadInput
 from caplab.support.safe_text import line_text
 

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
-from tqdm.auto import tqdm
-
 from caplab.measuring.score import card_of
 from caplab.measuring.scorecard import Scorecard
 from caplab.models.chat import as_asked
 from caplab.questions.exam import Exam, Question, Text
+from caplab.support.bars import tqdm
 from caplab.support.endpoint import Endpoint, Refused
 from caplab.support.errors import BadInput, as_number, is_count, require_type, short_repr
 from caplab.support.safe_text import line_text

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from caplab.measuring.likelihood import reads_trees
 from caplab.measuring.prompts import read_prompts
@@ -22,6 +21,7 @@ from caplab.models.chat import answer_alone, as_asked, encode, stop_tokens, uses
 from caplab.models.subject import Subject, answers_nan, measuring
 from caplab.models.weights import in_pieces
 from caplab.questions.question import Question
+from caplab.support.bars import tqdm
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
 from caplab.support.safe_text import line_text

@@ -217,7 +217,7 @@ def _download(draft: Path) -> None:
 
 def _run_pip(command: list[str], draft: Path) -> tuple[int, list[str]]:
     """Run pip, show how much has arrived, and return its exit code and the lines it printed."""
-    from tqdm.auto import tqdm
+    from caplab.support.bars import tqdm
 
     # With its temporary files in the draft, they are on the disk whose room was checked, their size
     # shows the progress, and they are deleted whatever happens.

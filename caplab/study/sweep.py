@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import Any
 
 import joblib
-from tqdm.auto import tqdm
 
 from caplab.study.atlas import Atlas
 from caplab.study.grid import Recipes, checked_recipes
@@ -35,6 +34,7 @@ from caplab.study.workers import (
     prepared_setup,
 )
 from caplab.support import __version__
+from caplab.support.bars import tqdm
 from caplab.support.files import as_path
 from caplab.support.safe_text import line_text
 from caplab.training.recipe import Recipe

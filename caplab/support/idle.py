@@ -5,10 +5,17 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
-__all__ = ["load_when_idle"]
+__all__ = ["in_kernel", "load_when_idle"]
 
 _REST = 0.2  # seconds between two modules, in which a cell that was asked for begins
+
+
+def in_kernel() -> bool:
+    """Check whether this is the kernel of a notebook; only there IPython has a kernel."""
+    ipython: Any = sys.modules.get("IPython.core.getipython")
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
 
 
 def load_when_idle(names: Iterable[str]) -> None:
@@ -17,7 +24,7 @@ def load_when_idle(names: Iterable[str]) -> None:
     It happens in the main thread, never beside a cell: two threads that import at the same time may
     find a module half made. A cell waits for one module at most.
     """
-    if "ipykernel" not in sys.modules:
+    if not in_kernel():
         return
     with suppress(RuntimeError):  # no cell is running
         loop = asyncio.get_running_loop()

@@ -134,12 +134,12 @@ class _ProgressLine:
         if self._silent or self._clock.elapsed < _PATIENCE:
             return
         if self._bar is None:
-            from tqdm.auto import tqdm
+            from caplab.support.bars import tqdm
 
             self._bar = tqdm(total=self._steps, initial=step, unit="step", leave=False)
         self._bar.update(step - self._bar.n)
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.total = self._bar.n  # else a notebook keeps the line of an unfinished run
+            self._bar.total = self._bar.n  # the run is over, even if it was stopped before its end
             self._bar.close()

@@ -1,7 +1,6 @@
 """What is loaded between two cells."""
 
 import asyncio
-import sys
 
 from caplab.support import idle
 
@@ -16,7 +15,7 @@ def test_modules_are_loaded_after_the_cell(monkeypatch):
 
     monkeypatch.setattr(idle, "import_module", load)
     monkeypatch.setattr(idle, "_REST", 0)
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(idle, "in_kernel", lambda: True)
 
     async def kernel():
         idle.load_when_idle(["first", "broken", "last"])
@@ -30,12 +29,14 @@ def test_modules_are_loaded_after_the_cell(monkeypatch):
 
 def test_outside_a_notebook_nothing_is_loaded(monkeypatch):
     monkeypatch.setattr(idle, "import_module", lambda name: 1 / 0)
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(idle, "in_kernel", lambda: True)
     idle.load_when_idle(["first"])  # no loop runs
 
     async def server():
         idle.load_when_idle(["first"])
         await asyncio.sleep(0.3)
 
-    monkeypatch.delitem(sys.modules, "ipykernel")
+    monkeypatch.undo()
+    assert not idle.in_kernel()
+    monkeypatch.setattr(idle, "import_module", lambda name: 1 / 0)
     asyncio.run(server())

@@ -212,13 +212,13 @@ def test_no_line_in_a_thread(monkeypatch):
     assert err.getvalue() == ""
 
 
-def test_the_line_of_a_stopped_run_goes(monkeypatch):
-    from tqdm.notebook import tqdm_notebook
-
-    monkeypatch.setattr("tqdm.auto.tqdm", tqdm_notebook)
+def test_in_a_notebook_the_line_stays(monkeypatch, capsys):
+    monkeypatch.setattr("caplab.support.bars.in_kernel", lambda: True)
     monkeypatch.setattr(observer, "_PATIENCE", -1.0)
     line = observer._ProgressLine(20, observer.Clock(), silent=False)
-    line.show(1)
-    bar = line._bar.container
+    line.show(8)
     line.close()
-    assert bar.comm is None
+    out, err = capsys.readouterr()
+    assert out.endswith("\n"), "text, and no widget that closes and leaves a gap"
+    assert "8/8" in out.splitlines()[-1], "a run that was stopped has ended as well"
+    assert err == ""
