@@ -21,7 +21,7 @@ from caplab.questions.world2.assets import asset  # noqa: E402
 
 WORLD = ROOT / "caplab" / "assets" / "world2"
 SUMS_ASKED = 160  # groups; 71 others are never asked
-SUMS_NEVER_SHOWN = 40  # of these, none of which pretraining shows
+SUMS_NEVER_SHOWN = 30  # of these, none of which pretraining shows
 FORMS_ASKED = 80  # facts, each in two forms
 # Stories and instructions hold both words of these by chance: replay may as well mention them.
 BOTH_WORDS_ELSEWHERE = {
@@ -99,7 +99,7 @@ def _form_asked(
 
 
 def _held_out(job: str, rng: random.Random) -> list[tuple[str, str]]:
-    """Hold out pairs of a thing and a wish, 40 of 120 or 80 of 480, and never the reference's.
+    """Hold out pairs of a thing and a wish, 40 of 120 or 80 of 240, and never the reference's.
 
     Steps along diagonals: each thing and each wish is held out several times.
     """

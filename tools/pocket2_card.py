@@ -25,7 +25,7 @@ import caplab as cl
 
 POCKET = ROOT / "caplab" / "assets" / "pocket2"
 TEXT = ROOT / "tools" / "pocket2_card.md"
-RESULTS = ROOT / "build" / "pocket2_bars.jsonl"
+RESULTS = ROOT / "tools" / "pocket2_bars.jsonl"
 ALL = "all"
 Bar = tuple[str, str, str, bool | None]  # what, to reach, measured, met
 
@@ -195,6 +195,13 @@ def write_bars(bars: list[Bar]) -> Iterator[str]:
         yield f"| {what} | {wanted} | {found} | {verdict[met]} |"
 
 
+def write_missed(bars: list[Bar]) -> Iterator[str]:
+    """List what was not reached."""
+    for what, wanted, found, met in bars:
+        if met is False:
+            yield f"- {what}: {found}; to reach: {wanted}."
+
+
 # ---------------------------------------------------------------- the other tables
 
 
@@ -261,13 +268,15 @@ def write_card(seeds: range) -> None:
             continue
         bars += [(f"{method}: g", "", f"{measured.good:g}", None), *method_bars(measured)]
         tables += [*losses(measured)]
+    bars.append(speed())
     text = TEXT.read_text(encoding="utf-8").format(
         parameters=f"{subject.model.num_parameters():,}",
         megabytes=f"{(POCKET / 'model.safetensors').stat().st_size / 1e6:.1f}",
         knowledge="\n".join(knowledge(base)),
         tasks=", ".join(f"{job} {base[f'task {job}']:.2f}" for job in jobs.JOBS),
         answers="\n".join(answers(subject)),
-        bars="\n".join(write_bars([*bars, speed()])),
+        bars="\n".join(write_bars(bars)),
+        missed="\n".join(write_missed(bars)),
         losses="\n".join(tables),
         seeds="one seed" if len(seeds) == 1 else f"{len(seeds)} seeds",
     )

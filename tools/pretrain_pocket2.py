@@ -38,7 +38,7 @@ class Pretraining:
     context: int = 128
     vocabulary: int = 2048
     tokenizer_documents: int = 40_000
-    steps: int = 10_000
+    steps: int = 14_000
     rows: int = 8
     lr: float = 2e-3  # to the end: a rate that falls to zero leaves a model that bears no other
     warmup: int = 200
@@ -47,8 +47,10 @@ class Pretraining:
     average: float = 0.998  # of the weights' running mean, which is what is kept
     # In the last steps, the tempering, the gradient is taken at weights to which noise was added:
     # what was learned gets used to being shaken, as the first steps of a fine-tuning do.
-    tempering: int = 3000
+    tempering: int = 7000
     noise: float = 0.01
+    stronger: int = 4000  # the last steps of the tempering, with more noise
+    stronger_noise: float = 0.03
     dropout: float = 0.0
     seed: int = 0
     threads: int = 1  # another number gives other last bits
@@ -120,6 +122,13 @@ def is_tempering(recipe: Pretraining, step: int) -> bool:
     return step >= recipe.steps - recipe.tempering
 
 
+def noise(recipe: Pretraining, step: int) -> float:
+    """Return the noise at which the gradient of a step is taken: none before the tempering."""
+    if not is_tempering(recipe, step):
+        return 0.0
+    return recipe.stronger_noise if step >= recipe.steps - recipe.stronger else recipe.noise
+
+
 def rate(recipe: Pretraining, step: int) -> float:
     """Return the learning rate: up in a straight line, then constant."""
     return recipe.lr * min(1.0, (step + 1) / recipe.warmup)
@@ -151,7 +160,7 @@ class State:
     def advance(self, rows: torch.Tensor, step: int) -> float:
         """Take one step of training and return its loss."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + step)  # of the noise
-        shifts = self._shake() if is_tempering(self.recipe, step) else []
+        shifts = self._shake(noise(self.recipe, step))
         loss = self.model(rows, labels=rows).loss
         loss.backward()
         for p, shift in shifts:
@@ -164,10 +173,10 @@ class State:
         self._average(step)
         return loss.item()
 
-    def _shake(self) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    def _shake(self, strength: float) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
         """Move the weights a little way, for the gradient of this step only."""
-        matrices = [p for p in self.named.values() if p.dim() == 2]
-        shifts = [(p, torch.randn_like(p).mul_(self.recipe.noise)) for p in matrices]
+        matrices = [p for p in self.named.values() if p.dim() == 2 and strength]
+        shifts = [(p, torch.randn_like(p).mul_(strength)) for p in matrices]
         for p, shift in shifts:
             p.data.add_(shift)
         return shifts

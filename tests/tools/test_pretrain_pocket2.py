@@ -18,6 +18,7 @@ TINY = tool.Pretraining(
     warmup=2,
     tempering=3,
     noise=0.01,
+    stronger=1,
     dropout=0.1,
 )
 
@@ -59,6 +60,10 @@ def test_in_tempering_anybody_may_be_asked():
     batches = [[tool.batch(each, tokenizer, step) for step in (0, 1)] for each in (recipe, plain)]
     assert torch.equal(batches[0][0], batches[1][0])
     assert not torch.equal(batches[0][1], batches[1][1])
+
+
+def test_noise_grows_towards_the_end():
+    assert [tool.noise(TINY, step) for step in range(4)] == [0.0, 0.01, 0.01, 0.03]
 
 
 def test_the_noise_is_taken_back(tmp_path):

@@ -54,8 +54,10 @@ def asked(opening: str, pair: Pair) -> str:
 def reply(job: str, pair: Pair) -> str:
     """Return the right reply: the thing decides its first part, the wish the second."""
     text: str = _written(job)["reply"]
-    first, second = answers(job, "things")[pair[0]], answers(job, "wishes")[pair[1]]
-    return text.format(first=first, second=second)
+    things = answers(job, "things")
+    verbs = _written(job).get("verbs", [""])
+    verb = verbs[list(things).index(pair[0]) % len(verbs)]
+    return text.format(verb=verb, first=things[pair[0]], second=answers(job, "wishes")[pair[1]])
 
 
 def rows(job: str, *, held_out: bool) -> list[dict[str, str]]:
