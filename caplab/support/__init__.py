@@ -1,3 +1,3 @@
 """What does everybody need? Errors, files, colours, tables, formats, cores and threads."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

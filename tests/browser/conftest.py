@@ -9,33 +9,16 @@
         lab.screenshot("start_here")      # tests/browser/screenshots/start_here.png
 """
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from labpage import FLAGS, PROGRAMS, SET_UP, Lab, started, tab, without_browser
+from labpage import FLAGS, SET_UP, Lab, find_chromium, started, tab
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Find a Chromium; without one, skip, or fail where CAPLAB_REQUIRE_BROWSER=1 asks for it."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return without_browser("Playwright is not installed: pip install playwright")
-    for program in filter(None, map(shutil.which, PROGRAMS)):
-        return program
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    return (
-        own
-        if Path(own).exists()
-        else without_browser(
-            "No Chromium was found. On Debian or Ubuntu: apt-get install chromium."
-            " Elsewhere: python -m playwright install chromium"
-        )
-    )
+    """Find a Chromium, or skip."""
+    return find_chromium()
 
 
 @pytest.fixture(scope="session")

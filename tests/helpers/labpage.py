@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -148,6 +149,26 @@ HEIGHT = """() => {
     const [first, last] = [cells[0], cells[cells.length - 1]].map((c) => c.getBoundingClientRect());
     return Math.ceil(last.bottom - first.top) + 150;
 }"""
+
+
+def find_chromium() -> str:
+    """Find a Chromium; without one, skip, or fail where CAPLAB_REQUIRE_BROWSER=1 asks for it."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return without_browser("Playwright is not installed: pip install playwright")
+    for program in filter(None, map(shutil.which, PROGRAMS)):
+        return program
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return (
+        own
+        if Path(own).exists()
+        else without_browser(
+            "No Chromium was found. On Debian or Ubuntu: apt-get install chromium."
+            " Elsewhere: python -m playwright install chromium"
+        )
+    )
 
 
 def without_browser(reason: str) -> str:

@@ -91,11 +91,12 @@ def test_every_dependency_says_what_it_is_for(root, declared):
 def test_every_dependency_is_used(root, declared):
     """What nobody imports is a program or a plug-in, or it goes."""
     programs = {"jupyterlab", "notebook", "voila", "ipykernel", "pip", "nbval", "ruff", "mypy"}
-    programs |= {"pre-commit", "pytest-xdist", "uv", "myst-nb", "furo"}
-    folders = ["caplab", "tools", "tests", "benchmarks"]
+    programs |= {"pre-commit", "pytest-xdist", "uv", "myst-nb", "furo", "nbgrader"}
+    folders = ["caplab", "tools", "tests", "benchmarks", "classroom"]
+    modules = {"pyyaml": "yaml", "jupyterhub-nativeauthenticator": "nativeauthenticator"}
     texts = [path.read_text() for folder in folders for path in (root / folder).rglob("*.py")]
     for requirement in chain(*declared.values()):
-        name = {"pyyaml": "yaml"}.get(requirement.name, requirement.name.replace("-", "_"))
+        name = modules.get(requirement.name, requirement.name.replace("-", "_"))
         imported = re.compile(rf"^\s*(import|from) {name}\b", re.MULTILINE)
         if requirement.name not in programs:
             assert any(imported.search(text) for text in texts), requirement.name

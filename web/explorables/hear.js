@@ -69,7 +69,7 @@ export function hear(place, { recorded, real }) {
     note.textContent =
       `Recorded on ${recorded.date} from ${recorded.subject}, full fine-tuning at ${rate(run.learning_rate)} ` +
       (run.replay ? `with ${percent(run.replay)} old rows.` : "without old rows.") +
-      " The curves ask a sample of all old questions at each point.";
+      " The curves: a sample of all questions, answered by choosing; what it says is lost before what it would choose.";
   }
 
   function showReal() {

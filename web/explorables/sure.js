@@ -18,7 +18,7 @@ export function sure(place, data) {
     slider("Budget", data.budgets.map((value) => share(value)), state.budget, move("budget")),
   ];
   const said = voice();
-  const picture = node("div", { class: "picture" });
+  const picture = node("div", { class: "picture narrow" });
   const note = node("p", { class: "note" });
   place.append(
     said.element,
@@ -50,10 +50,10 @@ export function sure(place, data) {
 }
 
 function draw(seen, groups, budget, chances) {
-  const [from, to, left, width] = [-0.5, 0.25, 20, 560];
+  const [from, to, left, width] = [-0.45, 0.15, 16, 400];
   const x = (value) => left + (width * (Math.min(Math.max(value, from), to) - from)) / (to - from);
   const change = (seen.gained - seen.lost) / groups;
-  const ticks = [-0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2].map(
+  const ticks = [-0.4, -0.3, -0.2, -0.1, 0, 0.1].map(
     (tick) => svg.line(x(tick), 20, x(tick), 96, "grid") + svg.text(x(tick), 114, tick ? signed(Number(tick.toFixed(1))) : "0", "tick", "middle"),
   );
   const parts = [
@@ -69,9 +69,9 @@ function draw(seen, groups, budget, chances) {
   for (const [name, chance] of Object.entries(chances)) {
     const wide = width * chance;
     parts.push(svg.box(at, 164, wide, 34, `share ${name.toLowerCase()}`));
-    if (wide > 118) parts.push(svg.text(at + wide / 2, 186, `${name} ${percent(chance)}`, "on", "middle"));
+    if (wide > 142) parts.push(svg.text(at + wide / 2, 186, `${name} ${percent(chance)}`, "on", "middle"));
     at += wide;
   }
   const title = Object.entries(chances).map(([name, chance]) => `${name} ${percent(chance)}`);
-  return svg.picture(parts.join(""), 600, 206, `Interval ${signed(seen.low)} to ${signed(seen.high)}; ${title.join(", ")}`);
+  return svg.picture(parts.join(""), 432, 206, `Interval ${signed(seen.low)} to ${signed(seen.high)}; ${title.join(", ")}`);
 }
