@@ -8,7 +8,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # The longest work comes first, so that no worker ends long after the others.
-LONGEST_FIRST = ("tests/browser/", "tests/notebooks/test_running.py", "tests/faults/")
+LONGEST_FIRST = ("tests/browser/", "tests/web/", "tests/notebooks/test_running.py", "tests/faults/")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside this one: each computes with one thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +28,8 @@ class Scheduler(LoadScopeScheduling):
             return nodeid
         if nodeid.startswith("tests/browser/"):  # they share the server
             return "tests/browser"
+        if nodeid.startswith("tests/web/test_site"):  # they share the site, which takes a while
+            return "tests/web"
         return nodeid.partition("::")[0]
 
 
