@@ -68,8 +68,8 @@ def explorer(
 ) -> "Explorer":
     """Open a panel whose sliders train a model.
 
-    `preset` is one of "first_look", "full_vs_lora", "learning_rate", "replay", "guard" and
-    "interpolate". Further settings are a `Recipe`'s: `explorer("replay", learning_rate=3e-3)`.
+    `preset` is one of "first_look", "full_vs_lora", "learning_rate", "replay", "in_turn", "guard"
+    and "interpolate". Further settings are a `Recipe`'s: `explorer("replay", learning_rate=3e-3)`.
     With `predict` the learner guesses before the first run; without `live` nothing is trained
     until Run is pressed.
     """

@@ -33,6 +33,12 @@ PRESETS = {
         ("replay", "replay_source", "learning_rate"),
         COURSE,
     ),
+    "in_turn": Preset(
+        "The second job",
+        "The model has a job already, and its exam stands among the classics. Teach it another.",
+        ("learning_rate", "replay", "method"),
+        COURSE.change(learning_rate=1e-3),
+    ),
     "guard": Preset(
         "A guard that watches",
         "Give the guard a budget and something to do when it is crossed; then let it watch.",
