@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from build_notebooks import read_lesson
+from build_notebooks import LessonError, read_lesson
 from getting_about import GITHUB
 from sphinx.application import Sphinx
 from web_data import EXPLORABLES
@@ -35,6 +35,12 @@ MODULES = ("shared", "hear", "league", "lookup", "sure", "main")  # what imports
 SCRIPT_WORDS = re.compile(r"^import [^;]*;\n|^export (?=\w)", re.MULTILINE)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHEET = "handbook/summary"
+PDF = """
+
+```{raw} html
+<p class="buttons"><a class="button" href="summary.pdf">As PDF, two pages</a></p>
+```
+"""
 
 
 def pages() -> dict[str, str]:
@@ -54,7 +60,7 @@ def pages() -> dict[str, str]:
 # ---------------------------------------------------------------- what Sphinx reads
 
 
-def stage(source: Path) -> None:
+def stage(source: Path, pdf: bool) -> None:
     """Write all pages, data and styles into the folder that Sphinx reads."""
     shutil.copytree(WEB, source, ignore=shutil.ignore_patterns("answers.json", "explorables"))
     known = pages()
@@ -66,6 +72,7 @@ def stage(source: Path) -> None:
             nbformat.write(made, target)
         elif name.endswith(".md") and name != "README.md":
             text = with_links((ROOT / name).read_text("utf-8"), ROOT / name, known, page)
+            text = text.replace("\n", PDF, 1) if pdf and page == f"{SHEET}.md" else text
             target.write_text(without_front_matter(text), "utf-8")
     (source / "sources.md").write_text(sources_page(known), "utf-8")
     data = source / "data"
@@ -120,11 +127,11 @@ def css(selector: str, values: dict[str, str]) -> str:
 # ---------------------------------------------------------------- building
 
 
-def build(out: Path) -> None:
+def build(out: Path, pdf: bool = False) -> None:
     """Build the site into a folder, which is replaced when all went well."""
     with tempfile.TemporaryDirectory() as scratch:
         source, made = Path(scratch) / "source", Path(scratch) / "html"
-        stage(source)
+        stage(source, pdf)
         settings = {
             "release": __version__,
             "html_static_path": [str(source / "_static")],  # else looked for beside conf.py
@@ -146,16 +153,12 @@ def build(out: Path) -> None:
         shutil.copytree(made, out)
 
 
-def print_sheet(out: Path) -> str:
+def print_sheet(program: str, out: Path) -> None:
     """Print the summary sheet as PDF, as a reader's browser would."""
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
-        return "The summary sheet was not printed: there is no Chromium here."
     page, sheet = out / f"{SHEET}.html", out / f"{SHEET}.pdf"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
     command = [program, *flags, f"--print-to-pdf={sheet}", page.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return f"{sheet.name} printed."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -166,9 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pdf", action="store_true")
     given = parser.parse_args(arguments)
     start = time.perf_counter()
-    build(given.out)
-    if given.pdf:
-        print(print_sheet(given.out))
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None) if given.pdf else None
+    if given.pdf and program is None:
+        print("The summary sheet will not be printed: there is no Chromium here.")
+    try:
+        build(given.out, pdf=program is not None)
+    except LessonError as error:
+        sys.exit(str(error))
+    if program:
+        print_sheet(program, given.out)
     count = len(list(given.out.rglob("*.html")))
     print(f"{count} pages in {time.perf_counter() - start:.0f} seconds: {given.out / 'index.html'}")
     return 0

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 import nbformat
-from build_notebooks import MARK, Lesson, blank, is_solution, repositories
+from build_notebooks import MARK, Lesson, LessonError, blank, is_solution, repositories
 from getting_about import COLAB, GITHUB, file_of
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -28,6 +28,8 @@ BEHIND_A_CLICK = {  # what a cell begins with, and the words to click on
     "cl.check(": "What the check says about the solution",
     "cl.hint(": "Show the hint",
 }
+PANEL = """*In the lab this panel trains while you look. Here you can move the
+[look-up](../explorables.md), which shows what earlier runs did.*"""
 GUESS = re.compile(r"Your guess: (.*) \(([^()]*)\)\s*", re.DOTALL)
 
 
@@ -63,15 +65,23 @@ def lesson_page(source: Path, made: Lesson, pages: dict[str, str], page: str) ->
     cells = [new_markdown_cell(head(made))]
     for cell in made.cells:
         if cell.cell_type == "code":
-            wanted = MARK.sub("", cell.source).rstrip("\n")
-            while executed[0].source != wanted:  # the setup cell, which is for notebooks
-                executed.pop(0)
-            cells += code(cell, executed.pop(0))
+            cells += code(cell, next_run(cell, executed, made.name))
         else:
             cells.append(prose(cell, source, pages, page))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
     return new_notebook(cells=cells, metadata={"kernelspec": KERNEL, "language_info": PYTHON})
+
+
+def next_run(cell: NotebookNode, executed: list[NotebookNode], name: str) -> NotebookNode:
+    """Take the executed cell that a lesson's cell became; the set-up before it is for notebooks."""
+    wanted = MARK.sub("", cell.source).rstrip("\n")
+    while executed:
+        run = executed.pop(0)
+        if run.source == wanted:
+            return run
+    build = f"python tools/build_notebooks.py {name[:2]}"
+    raise LessonError(f"The solution of {name} ran other code than the lesson has now: {build}")
 
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -83,9 +93,12 @@ def head(made: Lesson) -> str:
     name = made.name
     colab = f"{COLAB}/{repository()}/blob/main/notebooks/{name}.ipynb"
     solved = file_of(name, "solutions")
+    exercises = made.settings.get("exercises")
+    more = f", and {exercises} for the exercises" if exercises else ""
     return f"""# {name[:2]} {made.settings["title"]}
 
-**{made.settings["level"]}** · {made.settings["minutes"]} minutes
+**{made.settings["level"]}** · {made.settings["minutes"]} minutes{more} · needs
+{made.settings["needs"]}
 
 ```{{raw}} html
 <p class="buttons"><a class="button" href="{colab}">Work on it in Colab</a>
@@ -106,6 +119,8 @@ def prose(cell: NotebookNode, source: Path, pages: dict[str, str], page: str) ->
 def code(cell: NotebookNode, run: NotebookNode) -> list[NotebookNode]:
     """Return a cell with its outputs, as a reader needs them who cannot run it."""
     source, outputs = run.source, [shown(output) for output in run.outputs]
+    if source.startswith("cl.explorer("):
+        return [new_code_cell(source, outputs=[o for o in outputs if o]), new_markdown_cell(PANEL)]
     if source.startswith("cl.quiz("):
         return [new_markdown_cell(quiz(source))]
     made = new_code_cell(source, outputs=[output for output in outputs if output])

@@ -1,6 +1,6 @@
 """Use an installed caplab as somebody does who has no repository. Run it in an empty folder.
 
-It loads the shipped model, scores it, guards a plain training, gates the result, opens the Explorer.
+It loads the shipped model, scores it, guards a training, gates the result and opens the Explorer.
 """
 
 import subprocess
@@ -49,7 +49,9 @@ def main() -> None:
     assert any(word in done.stdout for word in ("HELD", "REGRESSED", "UNDERPOWERED")), done.stdout
     panel = cl.explorer("learning_rate", live=False)
     assert panel is not None
-    print(f"caplab {cl.__version__}: loaded, scored, guarded, gated (exit {done.returncode}), drawn")
+    print(
+        f"caplab {cl.__version__}: loaded, scored, guarded, gated (exit {done.returncode}), drawn"
+    )
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ def installed(wheel: Path, venv: Path) -> Path:
     A path in a .pth file brings modules, but not the .pth files beside them: not our own caplab.
     """
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    python = next(path for path in (venv / "bin/python", venv / "Scripts/python.exe") if path.exists())
+    python = next(
+        path for path in (venv / "bin/python", venv / "Scripts/python.exe") if path.exists()
+    )
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     there = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
     ours = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True)

@@ -109,4 +109,6 @@ def test_no_widget_is_left_for_a_kernel(site):
 
 def test_every_public_name_has_its_reference(site):
     text = "".join(path.read_text("utf-8") for path in site.glob("reference/*.html"))
-    assert [name for name in cl.__all__ if f'id="{name.lower().replace("_", "-")}"' not in text] == []
+    assert [
+        name for name in cl.__all__ if f'id="{name.lower().replace("_", "-")}"' not in text
+    ] == []
