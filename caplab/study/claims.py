@@ -6,6 +6,7 @@ seeds do not decide it. Nothing is said that was not measured, so a finding that
 advice is worded as it was found. All of it is about one tiny world: see `sources` for the others.
 """
 
+from caplab.study import turns
 from caplab.study.atlas import Atlas
 from caplab.study.atlas import atlas as open_atlas
 from caplab.study.claims_forgetting import (
@@ -56,24 +57,37 @@ _IN_ORDER = (  # of the lessons
     one_seed_can_mislead,
 )
 _CLAIMS = {claim.__name__: claim for claim in _IN_ORDER}
+# Of several jobs in turn: measured on saved runs of their own, whatever the atlas.
+_OF_TURNS = {
+    claim.__name__: claim
+    for claim in (
+        turns.a_later_job_costs_the_first,
+        turns.rehearsing_keeps_earlier_jobs,
+        turns.old_text_keeps_earlier_jobs,
+        turns.one_adapter_keeps_the_first_job,
+    )
+}
 
 
 def measure_all(atlas: Atlas | None = None) -> Findings:
-    """Measure every claim on an atlas: by default, the shipped one."""
-    return Findings(measure(name, atlas) for name in _CLAIMS)
+    """Measure every claim on an atlas; by default on the shipped one, and on the other runs."""
+    wanted = _CLAIMS if atlas else {**_CLAIMS, **_OF_TURNS}
+    return Findings(measure(name, atlas) for name in wanted)
 
 
 def measure(name: str, atlas: Atlas | None = None) -> Finding:
     """Measure one claim on an atlas: by default, the shipped one."""
     require_type(atlas, (Atlas, type(None)), "A claim is measured on an Atlas, such as atlas()")
-    if name not in list(_CLAIMS):
-        near = did_you_mean(name, _CLAIMS)
-        raise BadInput(
-            f"There is no claim {short_repr(name)}.{near} There are: {', '.join(_CLAIMS)}."
-        )
+    known = [*_CLAIMS, *_OF_TURNS]
+    if name not in known:
+        near = did_you_mean(name, known)
+        there = ", ".join(known)
+        raise BadInput(f"There is no claim {short_repr(name)}.{near} There are: {there}.")
+    if name in _OF_TURNS:
+        return _OF_TURNS[name](turns.table())
     return _CLAIMS[name](open_atlas() if atlas is None else atlas)
 
 
 def names() -> list[str]:
-    """Name all claims."""
+    """Name all claims about an atlas."""
     return list(_CLAIMS)

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from caplab.study.atlas import Atlas
 from caplab.study.seeds import interval
 from caplab.support.errors import BadInput
 from caplab.support.tables import html_table
@@ -127,24 +126,25 @@ class Evidence:
     note: str = ""
 
 
-Measure: TypeAlias = Callable[[Atlas], Evidence]
-Claim: TypeAlias = Callable[[Atlas], Finding]
+Runs: TypeAlias = Any  # what a claim is measured on: an Atlas, or a table of runs
+Measure: TypeAlias = Callable[[Runs], Evidence]
+Claim: TypeAlias = Callable[[Runs], Finding]
 _MOST_NAMED = 6  # conditions that a sentence names; more are counted
 _NO_CHANGES = ("times", "rank correlation", "of the pairs")  # units of values without a sign
 
 
 def as_claim(advice: str, *sources: str, family: int = 1) -> Callable[[Measure], Claim]:
-    """Turn a function that measures a piece of advice on an atlas into a claim.
+    """Turn a function that measures a piece of advice on runs into a claim.
 
     `family` counts the claims that are asked together: their intervals are corrected for it.
     """
 
     def decorate(measure: Measure) -> Claim:
         @wraps(measure)
-        def claim(atlas: Atlas) -> Finding:
+        def claim(runs: Runs) -> Finding:
             try:
-                evidence = measure(atlas)
-            except BadInput as missing:  # the atlas is too small for this claim
+                evidence = measure(runs)
+            except BadInput as missing:  # there are too few runs for this claim
                 evidence = Evidence({}, "", 0, "", "", str(missing).rstrip("."))
             return _judged(measure.__name__, advice, evidence, sources, family)
 

@@ -124,13 +124,16 @@ def train_in_turn(
         earlier += open_task(task)[0].to_list() if rehearse else []
         start = subject if adapters == "each" else _tuned(runs[name])
     asked = {CLASSICS: exam} | {name: _exam(name, run) for name, run in runs.items()}
-    states = {"base": subject} | {f"after {name}": _tuned(run) for name, run in runs.items()}
-    cards = {state: _ask(who, asked) for state, who in states.items()}
+    base = {CLASSICS: next(iter(runs.values())).before}
+    cards = {"base": base | _ask(subject, asked, base)}
+    for name, run in runs.items():
+        known = {CLASSICS: run.final, name: run.cards["final_task"]}  # scored by fine_tune already
+        cards[f"after {name}"] = known | _ask(_tuned(run), asked, known)
     return InTurn(cards, runs, None if adapters == "each" else _tuned(list(runs.values())[-1]))
 
 
-def _ask(subject: Subject, exams: Mapping[str, Exam]) -> dict[str, Scorecard]:
-    return {name: score(subject, exam) for name, exam in exams.items()}
+def _ask(subject: Subject, exams: Mapping[str, Exam], known: Any) -> dict[str, Scorecard]:
+    return {name: score(subject, exam) for name, exam in exams.items() if name not in known}
 
 
 def _tuned(run: Run) -> Subject:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_another_kernel_sees_it():
     program = "import caplab as cl; print(cl.progress('07'))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "1 of 3 exercises" in said.stdout
-    assert "1 of 18 exercises" in said.stdout
+    assert re.search(r"course so far: 1 of \d+ exercises", said.stdout)
 
 
 def test_two_kernels_lose_nothing_of_each_other():
@@ -175,7 +176,7 @@ def test_a_strip_shows_its_lesson_in_dots_and_the_course_in_numbers():
     assert 'aria-label="exercises: 1 of 3"' in page
     assert "exercises ●○○" in page
     assert "05 Catch it early" not in page
-    assert "1 of 18 exercises solved" in page
+    assert re.search(r"course so far: 1 of \d+ exercises solved", page)
 
 
 def test_a_lesson_that_is_not_there_is_said():
