@@ -133,8 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(run=_claims)
     league = commands.add_parser("league", help="compare remedies at equal skill in an atlas")
     league.add_argument("--task", type=float, default=0.9, help="level to reach (default: 0.9)")
-    for name, column in (("kept", "classics_accuracy"), ("learned", "task_accuracy")):
-        league.add_argument(f"--{name}", default=column, metavar="COLUMN", help="what counts as it")
+    for name, what in (("kept", "the old"), ("learned", "the task")):
+        league.add_argument(
+            f"--{name}", metavar="COLUMN", help=f"what counts of {what} (default: what is said)"
+        )
     league.add_argument("--svg", type=Path, metavar="OUT", help="write it as a picture, too")
     league.set_defaults(run=_league)
     for command in (claims, league):

@@ -169,7 +169,9 @@ def league(found: League | Atlas, *, task: float = 0.9) -> Picture:
     )
     axes.plot(rows["mean"], rows.index, "o", color=OLD, markersize=9)
     axes.set_yticks(rows.index, [f"{r.remedy}  ({r.setting})" for r in rows.itertuples()])
-    axes.set(xlabel="classics kept: accuracy at the end", ylim=(-0.7, len(rows) - 0.3))
+    words = {"classics_accuracy": "accuracy", "said": "said right", "chosen": "chosen right"}
+    what = f"classics kept at the end: {words.get(table.kept, table.kept)}"
+    axes.set(xlabel=what, ylim=(-0.7, len(rows) - 0.3))
     axes.xaxis.set_major_formatter(tick)
     on_paper(axes, "x")
     return picture

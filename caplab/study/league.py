@@ -83,20 +83,24 @@ class League:
 def league(
     atlas: Atlas,
     task: float = 0.9,
-    kept: str = "classics_accuracy",
-    learned: str = "task_accuracy",
+    kept: str | None = None,
+    learned: str | None = None,
 ) -> League:
     """Compare the remedies of an atlas by what they keep, each at a setting that reaches the task.
 
-    `kept` and `learned` name the columns that count: where an exam is also spoken, "said" and
-    "task, said" beside these. A setting takes part if every seed tried it on the whole task. Runs
-    of other lengths are other settings.
+    `kept` and `learned` name the columns that count. By default it is what is said, of the old and
+    of the task, where the exams have spoken questions beside choices; else the accuracies. A
+    setting takes part if every seed tried it on the whole task. Runs of other lengths are other
+    settings.
     """
     require_type(atlas, Atlas, "A league is made of an Atlas, such as atlas()")
     check_task(task)
+    there = list(atlas.runs.columns)
+    kept = kept or ("said" if "said" in there else "classics_accuracy")
+    learned = learned or ("task, said" if "task, said" in there else "task_accuracy")
     for column in (kept, learned):
-        if column not in list(atlas.runs.columns):
-            near = did_you_mean(column, atlas.runs.columns)
+        if column not in there:
+            near = did_you_mean(column, there)
             raise BadInput(f"The atlas has no column {short_repr(column)}.{near}")
     seeds = atlas.seeds
     if len(seeds) < 4:
