@@ -77,7 +77,8 @@ c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{int(port) + 2}"
 c.ConfigurableHTTPProxy.command = [room["PROXY"]]
 c.ConfigurableHTTPProxy.auth_token = secrets.token_hex(32)
 c.JupyterHub.active_server_limit = int(room["LEARNERS"])
-c.JupyterHub.concurrent_spawn_limit = 4  # starting is what costs most: the others wait in a row
+# A class comes at one moment. With a lower limit JupyterHub would send the others away (429).
+c.JupyterHub.concurrent_spawn_limit = int(room["LEARNERS"])
 c.JupyterHub.log_level = "WARN"
 
 # Who may enter. Nobody, unless start.py was told how.
@@ -113,4 +114,4 @@ c.Spawner.args = [
     "--ServerApp.log_level=WARN",
     *(["--allow-root"] if one_account and os.geteuid() == 0 else []),
 ]
-c.Spawner.start_timeout = c.Spawner.http_timeout = 120
+c.Spawner.start_timeout = c.Spawner.http_timeout = 600  # seconds: a class starts at one moment

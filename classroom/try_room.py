@@ -11,6 +11,7 @@ from top to bottom as a browser would. It prints how long each waited.
 import argparse
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -69,12 +70,13 @@ class Learner:
             if page.status != 302:
                 raise RoomError(f"{self.name} was not let in: {page.status}")
 
-    async def open(self, seconds: float = 300) -> None:
+    async def open(self, seconds: float = 600) -> None:
         """Ask for a server, and wait until it answers."""
         end = time.monotonic() + seconds
         async with self.session.get(f"{self.hub}/hub/spawn") as page:
             if page.status >= 400:
-                raise RoomError(f"{self.name} got no server: {page.status} {await page.text()}")
+                why = re.search("<h1>(.*?)</h1>", await page.text(), re.DOTALL)
+                raise RoomError(f"{self.name} got no server: {why[1] if why else page.status}")
         while time.monotonic() < end:
             async with self.session.get(f"{self.home}/lab") as page:
                 if page.status == 200 and page.url.path.startswith(f"/user/{self.name}/"):

@@ -33,6 +33,7 @@ import getting_about
 import jupytext
 import nbformat
 import nbgrader_assignments
+import teachers_answers
 import yaml
 from getting_about import Neighbour, file_of
 from IPython.core.inputtransformer2 import TransformerManager
@@ -44,6 +45,7 @@ from targets import SHAPE, VIEW, target_output
 
 ROOT = Path(__file__).resolve().parent.parent
 # A stub above a solution, `name = ...`, is the learner's alone.
+LESSONS = "lessons/[0-9]*.md"
 MARK = re.compile(r"^(?:(?:\w+ = \.\.\.\n)?# >>>|[ \t]*# (?:>>>|<<<)) solution\n?", re.M)
 PART = re.compile(r"^([ \t]*)# >>> solution\n.*?^[ \t]*# <<< solution$", re.M | re.S)
 # Tags that learners do not get: a gap prints other things than its solution.
@@ -297,10 +299,19 @@ def check(root: Path, lessons: list[Lesson]) -> list[str]:
     found = {f"{where}/{path.name}" for where in folders for path in root.glob(f"{where}/*.ipynb")}
     orphans = sorted(found - names)
     problems = [f"{name} has no lesson: write the lesson, or delete it" for name in orphans]
+    for path, text in answers(root, lessons):
+        problems += [problem] if (problem := difference(path, text)) else []
     for lesson in lessons:
         # A fork's CI has another name than the links until somebody renames: both are right.
         problems += min((drift(root, lesson, name) for name in repositories(root)), key=len)
     return problems
+
+
+def answers(root: Path, lessons: list[Lesson]) -> list[tuple[Path, str]]:
+    """Return the teacher's page and its text; none where a course has no classroom."""
+    told = [(each.name, each.settings["title"], each.cells) for each in lessons]
+    there = (root / teachers_answers.NOTES).exists()
+    return [(root / teachers_answers.PAGE, teachers_answers.page(root, told))] if there else []
 
 
 def drift(root: Path, lesson: Lesson, repository: str) -> list[str]:
@@ -355,7 +366,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 def wanted(root: Path, options: argparse.Namespace) -> list[Path]:
     """List the lessons to build: those whose names begin as asked; a check looks at all."""
-    paths = sorted(root.glob("lessons/[0-9]*.md"))
+    paths = sorted(root.glob(LESSONS))
     names = [] if options.check else options.names
     if lost := [name for name in names if not any(path.stem.startswith(name) for path in paths)]:
         raise LessonError(f"No lesson begins with {', '.join(lost)}.")
@@ -380,6 +391,9 @@ def run(options: argparse.Namespace, root: Path) -> int:
             print(nbgrader_assignments.write(*where, repositories(root)[0]))
         else:
             print(build(root, lesson, options.execute), flush=True)
+    if not options.nbgrader:
+        for path, text in answers(root, [*map(read_lesson, sorted(root.glob(LESSONS)))]):
+            path.write_text(text, "utf-8", newline="\n")
     return 0
 
 

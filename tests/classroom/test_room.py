@@ -120,6 +120,14 @@ def test_four_learners_work_through_a_whole_lesson_and_the_room_ends(tools, tmp_
     assert processes(tmp_path / "rooms") == []
 
 
+@pytest.mark.weekly
+def test_a_class_comes_at_one_moment_and_nobody_is_sent_away(room):
+    try_room, address, _ = room
+    names = [f"learner{n}" for n in range(8)]
+    visits = asyncio.run(try_room.wave(address, names, PASSWORD, most=1))
+    assert [len(visit.said) for visit in visits] == [1] * 8
+
+
 # ---------------------------------------------------------------- how it is not opened
 
 

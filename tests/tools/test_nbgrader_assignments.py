@@ -10,7 +10,7 @@ import nbformat
 import nbgrader_assignments as tool
 import pytest
 
-from caplab.teaching.lessons import lesson, lessons
+from caplab.teaching.lessons import lesson
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted(ROOT.glob("lessons/[0-9]*.md"))
@@ -85,6 +85,12 @@ def test_what_nbgrader_leaves_holds_no_answer(path):
     for asked in lesson(path.stem[:2]).quiz:
         assert all(choice.feedback not in text for choice in asked.choices)
     assert not re.search(r"^quiz_\w+ = '", text, re.MULTILINE)
+
+
+def test_the_handbook_says_how_many_points():
+    row = re.search(r"^\| points \| (.*) \|$", (ROOT / "docs/classroom.md").read_text(), re.M)
+    told = [int(number) for number in row[1].split(" | ")]
+    assert told == [sum(each["points"] for each in kinds(made(path), "grade")) for path in LESSONS]
 
 
 def test_links_leave_the_folder():
@@ -167,7 +173,3 @@ def test_a_lesson_is_graded(path, tmp_path):
     assert all("Right: " in one for one in told["right"])
     assert all("Try again: " in one for one in told["wrong"])
     assert sum("Not yet: " in one for one in told["empty"]) == len(lesson(path.stem[:2]).hints)
-
-
-def test_there_is_an_assignment_for_each_lesson():
-    assert [path.stem[:2] for path in LESSONS] == lessons()
