@@ -13,7 +13,7 @@ SHEET = "docs/summary.md"
 
 HEADER = """# {title}
 
-**{level}** · {minutes} minutes ·
+**{level}** · {minutes} minutes{exercises} ·
 [Open in Colab]({colab}/{repository}/blob/main/{folder}/{file}) ·
 [{link}](../{other}/{counterpart})
 
@@ -81,8 +81,10 @@ def head(settings: dict[str, object], name: str, folder: str, repository: str, w
     other = COUNTERPART[folder]["other"]
     words = {"folder": folder, "file": file_of(name, folder), "colab": COLAB, "way": way}
     words |= {"repository": repository, "counterpart": file_of(name, other)}
+    apart = settings.get("exercises")
+    words["exercises"] = f", and {apart} for the exercises" if apart else ""
     needs = re.sub(r"\b(\d\d)\b", r"**\1**", str(settings["needs"]))
-    return HEADER.format(**{**settings, "needs": needs}, **words, **COUNTERPART[folder])
+    return HEADER.format(**{**settings, "needs": needs, **words}, **COUNTERPART[folder])
 
 
 def way(around: tuple[Neighbour | None, Neighbour | None], folder: str, repository: str) -> str:

@@ -60,7 +60,7 @@ _PANEL = """
 .caplab-explorer .cl-said b { font-weight: 600; font-variant-numeric: tabular-nums; }
 .caplab-explorer .cl-detail { font-size: 14px; color: %(pale)s; }
 .caplab-explorer .cl-verdict { margin-left: 12px; padding: 1px 12px 2px; border-radius: 14px;
-  color: %(badge)s; font-size: 17px; font-weight: 600; white-space: nowrap; display: inline-block; }
+  color: %(badge)s; font-size: 17px; font-weight: 600; max-width: 100%%; display: inline-block; }
 .caplab-explorer .cl-verdict i { font-style: normal; font-weight: 400; }
 .caplab-explorer .cl-screen { container-type: inline-size; }
 .caplab-explorer .cl-row { display: flex; flex-wrap: wrap; overflow-x: auto; }

@@ -265,6 +265,7 @@ def _run_note(run: "Run", budget: float) -> str:
     if run.trouble:
         return f"{run.recipe!r}\n{run.trouble}"
     report = compare(run.before, run.final, budget=budget)
-    found = report.sentence.partition("; ")[0].replace("-", "−")
+    # The verdict alone: its levels count groups, while the ends of the curves count questions.
+    found = report.sentence.partition("; ")[0].partition(": ")[2].replace("-", "−")
     asked = f"large dots: all {report.overall.n} questions; small dots: the same sample of them"
     return f"{run.recipe!r}\n{asked}\n{found}"

@@ -34,6 +34,11 @@ shown
     "saved": 'cl.explorer("first_look", steps=20)',
     "restarted": 'cl.explorer("first_look", steps=20)',
 }
+# The size of the letters of a chart on the page, however the page has scaled it.
+SMALLEST = """(box) => Math.min(...[...box.querySelectorAll('.cl-charts text')]
+    .filter((text) => text.getClientRects().length)
+    .map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
+WIDER = "(box) => box.scrollWidth - box.clientWidth"
 COLOUR = "(box) => getComputedStyle(box).color"
 ENDED = re.compile(r"Task [\d.]+, classics [\d.]+\s*(REGRESSED|HELD|UNDERPOWERED)")
 
@@ -85,7 +90,11 @@ class Panel:
 
     def points(self, kind: str = "old") -> int:
         """Count the points of a curve."""
-        return self.box.locator(f"circle.cl-dot.cl-{kind}").count()
+        return self.box.locator(f".cl-wide circle.cl-dot.cl-{kind}").count()
+
+    def smallest_letters(self) -> float:
+        """Measure the smallest letters of the charts that are shown, in pixels of the page."""
+        return self.box.evaluate(SMALLEST)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +143,19 @@ def test_a_panel_follows_the_theme(lab):
     lab.set_theme("Light")
 
 
+@pytest.mark.parametrize("width", [1280, 800, 640])
+def test_letters_can_be_read_at_every_width(lab, width):
+    """640 pixels are a page of 1280 at 200 %."""
+    shown = panel(lab, "dark")
+    before = lab.page.viewport_size
+    lab.page.set_viewport_size({"width": width, "height": 900})
+    lab.page.wait_for_timeout(300)
+    assert shown.smallest_letters() >= 11
+    assert shown.box.evaluate(WIDER) <= 0
+    shown.screenshot(f"explorer_{width}")
+    lab.page.set_viewport_size(before)
+
+
 def test_keyboard_trains_and_the_curve_grows(lab):
     shown = panel(lab, "keyboard")
     shown.move("learning rate", "ArrowRight")
@@ -142,6 +164,9 @@ def test_keyboard_trains_and_the_curve_grows(lab):
     assert shown.points("old") == shown.points("new") == 9
     assert "full 3e-3" in shown.box.inner_text()
     assert shown.page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    slider = shown.slider("learning rate")
+    assert slider.get_attribute("aria-label") == "learning rate"
+    assert slider.get_attribute("aria-valuetext") == "3e-3"
 
 
 def test_mouse_trains(lab):
@@ -204,9 +229,9 @@ def test_way_back_and_budget_need_no_training(lab):
     shown.wait_for(re.compile("^0 % of the way: task"))
     shown.move("base → tuned", "ArrowRight")
     shown.wait_for("10 % of the way")
-    budget = shown.box.locator("text.cl-line").text_content()
+    budget = shown.box.locator(".cl-wide text.cl-line").text_content()
     shown.move("budget", "ArrowRight")
-    shown.box.locator("text.cl-line").get_by_text(budget).wait_for(state="detached")
+    shown.box.locator(".cl-wide text.cl-line").get_by_text(budget).wait_for(state="detached")
     assert "10 % of the way" in shown.said
     shown.screenshot("explorer_interpolate_way")
 
@@ -245,7 +270,7 @@ def test_the_saved_notebook_has_a_picture(lab):
     shown = panel(lab, "saved")
     shown.press("Run")
     shown.wait_for(ENDED)
-    assert shown.part.locator(".jp-RenderedSVG").is_hidden(), "the live panel stands for it"
+    assert shown.part.locator(".cl-saved").is_hidden(), "the live panel stands for it"
     lab.menu("File", "Save Notebook")
     lab.page.locator(".jp-mod-dirty").first.wait_for(state="detached")
     cells = nbformat.read(ROOT / NOTEBOOK, 4).cells[1:]
@@ -257,10 +282,12 @@ def test_the_saved_notebook_has_a_picture(lab):
 
 def test_a_new_panel_after_a_restart(lab):
     """The last in JupyterLab: it ends the kernel of the others."""
-    panel(lab, "restarted")
+    shown = panel(lab, "restarted")
     lab.menu("Kernel", "Restart Kernel…")
     lab.page.locator(".jp-Dialog").get_by_text("Restart", exact=True).click()
     lab.wait_until_idle()
+    asleep = shown.box.evaluate("(box) => getComputedStyle(box, '::before').content")
+    assert "To wake it, run the cells above it" in asleep
     shown = panel(lab, "restarted")
     shown.press("Run")
     shown.wait_for(ENDED)
@@ -305,6 +332,6 @@ def test_the_panel_works_in_other_front_ends(elsewhere):
     shown.wait_for("Expect task")
     shown.drag("learning rate", 40)
     shown.wait_for(ENDED)
-    assert elsewhere.locator(".jp-RenderedSVG").is_hidden()
+    assert elsewhere.locator(".cl-saved").is_hidden()
     where = elsewhere.url.partition("/notebooks/")[1].strip("/") or "voila"
     elsewhere.screenshot(path=SCREENSHOTS / f"explorer_in_{where}.png", full_page=True)

@@ -46,7 +46,8 @@ def test_title_and_ends_tell_of_all_questions():
     assert list(line.get_ydata()) == [run.before.accuracy, run.final.accuracy]
     note = " ".join(words(picture)[-1].split())
     assert "large dots: all 192 questions; small dots: the same sample of them" in note
-    assert "classics .60, was .90: REGRESSED" in note
+    assert "REGRESSED (−.30, 95 %" in note
+    assert "classics" not in note, "one number for one result"
 
 
 def test_a_task_without_questions():
