@@ -30,6 +30,7 @@ _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 SMOLLM2 = "smollm2"  # the name of the model that models/fetch.py gets
+SHIPPED = ("pocket", "pocket2")  # the models that come with the lab, in assets/
 _CHECKSUMS = "SHA256SUMS"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
@@ -37,8 +38,8 @@ _MAX_HEADER = 100_000_000  # bytes; safetensors refuses a longer header
 
 
 def is_folder(name: str) -> bool:
-    """Check whether a name is a folder; the lab's own two models keep their names in any case."""
-    return name not in ("pocket", SMOLLM2) and as_path(name).is_dir()
+    """Check whether a name is a folder; the lab's own models keep their names in any case."""
+    return name not in (*SHIPPED, SMOLLM2) and as_path(name).is_dir()
 
 
 def has_tokenizer(folder: Path) -> bool:

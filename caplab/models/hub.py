@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from caplab.models.fetch import fetch, fetched_folder
-from caplab.models.folder import ADAPTER, SMOLLM2, check_adapter, check_folder, refuse_pickles
+from caplab.models.folder import (
+    ADAPTER,
+    SHIPPED,
+    SMOLLM2,
+    check_adapter,
+    check_folder,
+    refuse_pickles,
+)
 from caplab.support.errors import BadInput, did_you_mean, explaining_failure
 from caplab.support.files import as_path
 from caplab.support.safe_text import line_text
@@ -18,7 +25,7 @@ from caplab.support.safe_text import line_text
 __all__ = ["KNOWN", "find_folder", "local_folder"]
 
 KNOWN = (
-    "pocket",
+    *SHIPPED,
     SMOLLM2,
     "gpt2",
     "gpt2-medium",
@@ -44,9 +51,9 @@ _PARTS = re.compile(rf"model[^/]*\.safetensors|{ADAPTER}|[^/]+\.(json|txt|jinja|
 
 def find_folder(name: str, revision: str | None = None) -> Path:
     """Return the folder of a model; download the model if it is not on this disk."""
-    if name in ("pocket", SMOLLM2):
+    if name in (*SHIPPED, SMOLLM2):
         _check_no_revision(name, revision)
-        return fetch() if name == SMOLLM2 else Path(str(files("caplab") / "assets" / "pocket"))
+        return fetch() if name == SMOLLM2 else Path(str(files("caplab") / "assets" / name))
     path = as_path(name)
     if path.is_dir():
         _check_no_revision(name, revision)
@@ -65,7 +72,7 @@ def local_folder(name: str, revision: str | None = None) -> Path | None:
     """Return the folder of a model that is on this disk; None where it would be downloaded."""
     if name == SMOLLM2:
         return fetched_folder() if fetched_folder().is_dir() else None
-    if name == "pocket" or as_path(name).is_dir():
+    if name in SHIPPED or as_path(name).is_dir():
         return find_folder(name, revision)
     return _cached(name, revision) if _HUB_NAME.fullmatch(name) else None
 

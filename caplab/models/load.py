@@ -31,10 +31,11 @@ def load(
     revision: str | None = None,
     device_map: str | dict[str, Any] | None = None,
 ) -> Subject:
-    """Load `"pocket"`, `"smollm2"`, any causal model of the hub, or a folder, also of an adapter.
+    """Load a model that the lab knows, any causal one of the hub, or a folder, also of an adapter.
 
-    The environment variable `CAPLAB_MODEL` replaces `"pocket"`, so that a whole course runs on
-    another model. Weights are read from safetensors only, and no downloaded code is ever run.
+    `"pocket"` and `"pocket2"` come with the lab, `"smollm2"` is fetched. The environment variable
+    `CAPLAB_MODEL` replaces `"pocket"`, so that a whole course runs on another model. Weights are
+    read from safetensors only, and no downloaded code is ever run.
     The default device is the first of cuda, mps and cpu that this machine has; weights are float32
     unless `dtype` says otherwise: a precision, or `"auto"` for the one they were saved in. A model
     that was saved in 8 or 4 bits stays so. `revision` is a branch, tag or commit on the hub;

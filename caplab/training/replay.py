@@ -20,6 +20,7 @@ from caplab.models.chat import (
 from caplab.models.subject import Subject, measuring
 from caplab.models.weights import digest
 from caplab.questions import world
+from caplab.questions.world2 import documents as world2
 from caplab.support.errors import BadInput
 from caplab.support.quiet import quiet
 from caplab.training.recipe import Recipe, ReplaySource
@@ -66,13 +67,23 @@ def old_texts(
     if source == "self":
         return as_dataset(own_words(subject, count, seed), "replay_data")
     if old is None:
-        documents = world.pretraining_documents(f"replay {seed}")
-        return as_dataset(list(islice(documents, max(1, count))), "replay_data")
+        documents = list(islice(_pretraining_text(subject, seed), max(1, count)))
+        return as_dataset(documents, "replay_data")
     given = as_dataset(old, "replay_data")
     chosen = random.Random(f"old texts {seed}").sample(
         range(len(given)), min(max(1, count), len(given))
     )
     return given.select(chosen)
+
+
+def _pretraining_text(subject: Subject, seed: int) -> Iterator[str]:
+    """Write on with the text of the model's own pretraining; other models get the first pocket's.
+
+    For the second pocket, half of the facts that its exam asks are never in it.
+    """
+    if subject.name.partition(",")[0] == "pocket2":  # behind a comma: how it was tuned
+        return world2.documents(seed, mentioned=True, anybody=True)
+    return world.pretraining_documents(f"replay {seed}")
 
 
 _written: dict[tuple[str, int, str], list[Any]] = {}

@@ -29,7 +29,7 @@ from caplab.measuring.compare import compare
 from caplab.measuring.policy import Policy
 from caplab.measuring.report import REGRESSED
 from caplab.measuring.scorecard import Scorecard
-from caplab.models.folder import SMOLLM2, has_tokenizer, is_folder
+from caplab.models.folder import SHIPPED, SMOLLM2, has_tokenizer, is_folder
 from caplab.models.hub import find_folder
 from caplab.models.subject import Diverged
 from caplab.questions.exam import Exam
@@ -316,7 +316,7 @@ def _is_here(name: str) -> bool:
     """Tell whether an adapter's base is on this machine, without a download."""
     from huggingface_hub import try_to_load_from_cache
 
-    if is_folder(name) or name in ("pocket", SMOLLM2):
+    if is_folder(name) or name in (*SHIPPED, SMOLLM2):
         return True
     with suppress(ValueError):  # no name of a model on the hub
         return isinstance(try_to_load_from_cache(name, "config.json"), str)

@@ -1,10 +1,15 @@
 """Replay: exactly as much old text as the recipe says, and the model's own words."""
 
+from dataclasses import replace
+from itertools import islice
+
 import pytest
 import tiny
 import torch
 from datasets import Dataset
 
+from caplab.questions import world
+from caplab.questions.world2.documents import documents
 from caplab.training import replay
 from caplab.training.recipe import Recipe
 from caplab.training.replay import mixture, own_words
@@ -41,6 +46,15 @@ def test_callers_texts_come_once_each():
         texts = who.tokenizer.batch_decode([r["input_ids"] for r in mixed if r["replayed"]])
         assert len(set(texts)) == 4
         assert {text.removesuffix(tiny.END) for text in texts} < set(old)
+
+
+@pytest.mark.parametrize("tuned", ["", ", full 0.001"])
+def test_each_pocket_reads_on_in_its_own_world(tuned):
+    first = [*islice(world.pretraining_documents("replay 7"), 20)]
+    second = [*islice(documents(7, mentioned=True, anybody=True), 20)]
+    for name, expected in (("pocket", first), ("gpt2", first), ("pocket2", second)):
+        who = replace(tiny.subject(), name=name + tuned)
+        assert replay.old_texts(who, "original", None, 20, 7)["text"][:] == expected
 
 
 def test_the_seed_decides_the_mixture():
