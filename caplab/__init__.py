@@ -112,9 +112,11 @@ _MODULES = {  # each public name and where it is defined
 }
 
 # What the cells after `load` use, in steps of half a second at most on two cores.
-_READ_AHEAD = ("pandas", "datasets", "transformers.trainer_utils", "trl.trainer.sft_trainer")
-_READ_AHEAD += ("caplab.training.fine_tune", "caplab.exploring.panel", "caplab.plots")
-_READ_AHEAD += ("scipy.stats", "caplab.study.atlas")
+_READ_AHEAD = (
+    *("pandas", "datasets", "transformers.trainer_utils", "trl.trainer.sft_trainer"),
+    *("caplab.training.fine_tune", "caplab.exploring.panel", "caplab.plots"),
+    *("scipy.stats", "caplab.study.atlas"),
+)
 
 __all__ = list(_MODULES)
 

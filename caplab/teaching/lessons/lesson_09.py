@@ -32,7 +32,10 @@ def check_09_1(backward_transfer: Callable[..., Any]) -> str:
         abs(found - 0.25) > 1e-9,
         "You compare with the base. A job is lost from where it stood when it had been learned.",
     )
-    expect(abs(found + 0.625) < 1e-9, f"In the test it is -.625 over the two earlier jobs; you found {found:.3f}.")
+    expect(
+        abs(found + 0.625) < 1e-9,
+        f"In the test it is -.625 over the two earlier jobs; you found {found:.3f}.",
+    )
     return "Backward transfer: negative where later jobs cost earlier ones."
 
 
