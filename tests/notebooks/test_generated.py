@@ -112,7 +112,8 @@ def test_the_notebook_is_valid(path):
 @everything
 def test_a_notebook_opens_with_its_title_and_a_setup_cell_that_fits(path):
     title, setup = nbformat.read(path, as_version=4).cells[:2]
-    assert re.match(r"# .+\n\n\*\*.+\*\* · \d+ minutes ·\n\[Open in Colab\]", title.source)
+    time = r"\d+ minutes, and \d+ for the exercises"
+    assert re.match(rf"# .+\n\n\*\*.+\*\* · {time} ·\n\[Open in Colab\]", title.source)
     assert setup.source.startswith("# On Colab this installs the course.")
     assert len(setup.source.splitlines()) <= 12
     assert max(map(len, setup.source.splitlines())) <= 79

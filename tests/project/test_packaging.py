@@ -92,6 +92,7 @@ def test_every_dependency_is_used(root, declared):
     """What nobody imports is a program or a plug-in, or it goes."""
     programs = {"jupyterlab", "notebook", "voila", "ipykernel", "pip", "nbval", "ruff", "mypy"}
     programs |= {"pre-commit", "pytest-xdist", "uv", "myst-nb", "furo", "nbgrader"}
+    programs |= {"build", "twine"}
     folders = ["caplab", "tools", "tests", "benchmarks", "classroom"]
     modules = {"pyyaml": "yaml", "jupyterhub-nativeauthenticator": "nativeauthenticator"}
     texts = [path.read_text() for folder in folders for path in (root / folder).rglob("*.py")]
