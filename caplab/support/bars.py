@@ -1,23 +1,31 @@
 """tqdm's progress bars, as text in notebooks too."""
 
 import sys
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tqdm import std
 
 from caplab.support.idle import in_kernel
 
-__all__ = ["tqdm"]
+__all__ = ["tqdm", "without_bars"]
 
 
-class _Line(std.tqdm):
+class _Line(std.tqdm):  # type: ignore[misc]  # tqdm tells no types
     """A bar of text, of which a line in words stays: `100 of 100 steps in 00:18`."""
 
     def close(self) -> None:
         """Put the words in the place of the bar."""
-        unit = "" if self.unit == "it" else f" {self.unit}s"
-        self.bar_format = f"{{desc}}{{n_fmt}} of {{total_fmt}}{unit} in {{elapsed}}"
+        if not self.disable:
+            unit = "" if self.unit == "it" else f" {self.unit}s"
+            self.bar_format = f"{{desc}}{{n_fmt}} of {{total_fmt}}{unit} in {{elapsed}}"
         super().close()
+
+
+def without_bars() -> AbstractContextManager[None]:
+    """Clear the bars while something else is written, and draw them again after it."""
+    found: AbstractContextManager[None] = std.tqdm.external_write_mode(file=sys.stdout)
+    return found
 
 
 def tqdm(**options: Any) -> std.tqdm:

@@ -43,6 +43,7 @@ from caplab.measuring.scorecard import Scorecard
 from caplab.models.subject import Diverged, Subject
 from caplab.questions.exam import Exam
 from caplab.questions.exam import exam as load_exam
+from caplab.support.bars import without_bars
 from caplab.support.errors import BadInput
 from caplab.support.safe_text import log_text
 from caplab.watching.beforehand import blind_spots, practised_sentence
@@ -201,7 +202,8 @@ class RegressionGuard(TrainerCallback):
     def _say(self, what: str, level: int = logging.WARNING) -> None:
         """Write into the log, once for all processes; names may hold anything."""
         if what and self._ranks.main:
-            _logger.log(level, "%s", log_text(what))
+            with without_bars():
+                _logger.log(level, "%s", log_text(what))
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **told: Any

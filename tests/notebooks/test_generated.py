@@ -89,7 +89,7 @@ def test_lines_fit_a_page(path):
 @every_lesson
 def test_the_first_cell_on_the_course_names_the_subject(path):
     first = next(cell.source for cell in code_cells(path) if "import caplab as cl" in cell.source)
-    assert re.search(r'^\w+ = cl\.load\("pocket"\)', first, re.MULTILINE)
+    assert re.search(r'^\w+ = cl\.load\("pocket2?"\)', first, re.MULTILINE)
 
 
 @everything
