@@ -293,29 +293,17 @@ class Atlas:
         return html_table(rows, caption=caption)
 
 
-# Each atlas that ships with the lab: its file in assets/, and what makes it.
-_SHIPPED = {
-    "pocket": ("atlas.parquet", "python tools/build_atlas.py"),
-    "league": ("league.parquet", "caplab sweep tools/league.toml --model pocket2"),
-}
-
-
 def atlas(source: str | os.PathLike[str] | None = None) -> Atlas:
-    """Open an atlas that ships with the lab, or a file of your own.
-
-    `"pocket"`, the default, is the grid of the course. `"league"` holds the remedies of lesson 08.
-    """
-    name = "pocket" if source is None else os.fspath(source)
-    return _shipped(name) if name in _SHIPPED else Atlas.load(name)
+    """Open an atlas: the one that ships with the lab, or a file of your own."""
+    return _shipped() if source is None else Atlas.load(source)
 
 
 @cache
-def _shipped(name: str) -> Atlas:
-    """Read a shipped atlas, once."""
-    file, maker = _SHIPPED[name]
-    path = Path(str(files("caplab") / "assets" / file))
+def _shipped() -> Atlas:
+    """Read the shipped atlas, once."""
+    path = Path(str(files("caplab") / "assets" / "atlas.parquet"))
     if not path.is_file():
-        raise BadInput(f"The lab has no atlas {name!r} yet: make it with {maker}.")
+        raise BadInput("The lab has no atlas yet: make it with python tools/build_atlas.py.")
     return Atlas.load(path)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from caplab.study.atlas import Atlas
 from caplab.study.atlas_rows import recipe_from
 from caplab.study.matching import check_task
-from caplab.study.seeds import bounded, interval
+from caplab.study.seeds import interval
 from caplab.support.errors import BadInput, did_you_mean, require_type, short_repr
 from caplab.support.tables import html_table, text_table
 from caplab.support.text import format_number, format_percent, format_rate, join_words
@@ -25,6 +25,7 @@ __all__ = ["League", "league", "remedy"]
 
 _METHODS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA"}
 _PARTS = {"attention": " on attention", "mlp": " on MLP"}
+_NO_SHARES = ("language_loss", "kl")  # columns of other units
 _HEAD = ["remedy", "setting", "task", "kept", "interval", "time", "old rows", "better than"]
 
 
@@ -191,7 +192,9 @@ def _row(
     learned: str,
 ) -> dict[str, Any]:
     """Judge one remedy on the seeds that did not choose its setting."""
-    mean, *ends = interval(runs[kept])
+    mean, low, high = interval(runs[kept])
+    if kept not in _NO_SHARES:
+        low, high = max(low, 0.0), min(high, 1.0)
     recipe: Recipe = runs["recipe"].iloc[0]
     others = [setting["recipe"].iloc[0] for setting in groups[name]]
     won = pairs[(pairs["better"] == name) & pairs["decided"]]
@@ -200,8 +203,8 @@ def _row(
         "setting": _setting(recipe, others),
         "task": float(runs[learned].mean()),
         "mean": mean,
-        "low": bounded(kept, *ends)[f"{kept}_low"],
-        "high": bounded(kept, *ends)[f"{kept}_high"],
+        "low": low,
+        "high": high,
         "time": _time(recipe, runs, groups.get("full", [])),
         "old_rows": _old_rows(recipe),
         "trainable": int(runs["trainable_parameters"].median()),

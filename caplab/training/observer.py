@@ -136,7 +136,10 @@ class _ProgressLine:
         if self._bar is None:
             from caplab.support.bars import tqdm
 
-            self._bar = tqdm(total=self._steps, initial=step, unit="step", leave=False)
+            self._bar = tqdm(total=self._steps, unit="step", leave=False)
+            if not self._bar.disable:  # it appears late, and tells the time since the beginning
+                self._bar.start_t -= self._clock.elapsed
+                self._bar.last_print_t = self._bar.start_t
         self._bar.update(step - self._bar.n)
 
     def close(self) -> None:

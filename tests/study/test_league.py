@@ -81,7 +81,7 @@ def test_the_setting_keeps_most_of_those_that_learned(atlas):
 
 
 def test_an_interval_of_a_share_ends_at_one(atlas):
-    wide = atlas.runs.assign(classics_accuracy=[n % 2 for n in range(len(atlas.runs))])
+    wide = atlas.runs.assign(said=[n % 2 for n in range(len(atlas.runs))])
     found = league(Atlas(atlas.points, wide, atlas.about, atlas.failed)).table
     assert found["low"].min() >= 0 <= found["high"].max() <= 1
 

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 from contextlib import redirect_stderr
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,3 +224,13 @@ def test_in_a_notebook_the_line_stays(monkeypatch, capsys):
     last = out.rstrip().rpartition("\r")[2]
     assert last.startswith("8 of 8 steps in 00:"), "words, also where a run was stopped"
     assert err == ""
+
+
+def test_the_line_tells_the_time_since_the_beginning(monkeypatch, capsys):
+    """It appears after a while; the steps before it took their time, too."""
+    monkeypatch.setattr("caplab.support.bars.in_kernel", lambda: True)
+    monkeypatch.setattr(observer, "_PATIENCE", 2.0)
+    line = observer._ProgressLine(20, SimpleNamespace(elapsed=65.0), silent=False)
+    line.show(8)
+    line.close()
+    assert "8 of 8 steps in 01:05" in capsys.readouterr().out
