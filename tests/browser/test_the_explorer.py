@@ -1,6 +1,7 @@
 """The Explorer under a learner's hands: real sliders, real training, a real browser."""
 
 import re
+from contextlib import suppress
 
 import nbformat
 import pytest
@@ -315,12 +316,21 @@ def elsewhere(request, server, browser):
 
 
 def run_first_cell(page) -> None:
-    """Run the first cell of a page that is still loading: until it is loaded, no key is heard."""
+    """Run the first cell of a page that is still loading: until it is loaded, no key is heard.
+
+    A key that comes before the kernel may open a dialog, which would be in the way for ever.
+    """
+    from playwright.sync_api import TimeoutError
+
     cell = page.locator(".jp-CodeCell").first
+    accept = page.locator(".jp-Dialog .jp-mod-accept")
     started = cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d)\]"))
     while started.count() == 0:
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
+        if accept.count():
+            accept.first.click()
+        with suppress(TimeoutError):
+            cell.locator(".cm-content").click(timeout=5000)
+            page.keyboard.press("Control+Enter")
         page.wait_for_timeout(1000)
 
 
